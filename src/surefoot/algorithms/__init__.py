@@ -1,0 +1,46 @@
+"""The table of algorithms: plain text, imported when used, so that listing them needs no JAX."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from surefoot.errors import unknown
+
+ALGORITHMS = {
+    "discrete-sac": "rl.discrete_sac:DiscreteSac",
+    "ppo": "rl.ppo:Ppo",
+    "ppo-lagrangian": "safe.ppo_lagrangian:PpoLagrangian",
+    "bc": "imitation.bc:Bc",
+    "icrl": "imitation.icrl:Icrl",
+    "scopil": "imitation.scopil:Scopil",
+}
+"""Name on the command line -> module and class, relative to this package."""
+
+ABOUT = {
+    "discrete-sac": "soft actor-critic for discrete actions: reward and entropy, knows nothing of costs",
+    "ppo": "proximal policy optimisation, discrete and continuous actions",
+    "ppo-lagrangian": "PPO with a Lagrange multiplier a cost limit",
+    "bc": "behavioural cloning: maximum likelihood of the demonstrated actions",
+    "icrl": "inverse constrained RL: learns a constraint from demonstrations, with PPO-Lagrangian inside",
+    "scopil": "safe, constrained policies by imitation: discrete SAC kept close to demonstrations",
+}
+"""One line each, for lists and help."""
+
+
+def algorithm(name: str) -> type[Any]:
+    """The class of that name; raises :class:`SurefootError` with the nearest name if there is none."""
+    if name not in ALGORITHMS:
+        raise unknown("algorithm", name, ALGORITHMS, "See `surefoot list algorithms`.")
+    module, _, cls = ALGORITHMS[name].partition(":")
+    return getattr(import_module(f"surefoot.algorithms.{module}"), cls)
+
+
+def name_of(learner: Any) -> str:
+    """The name in the table of a learner or its class."""
+    cls = learner if isinstance(learner, type) else type(learner)
+    for name, path in ALGORITHMS.items():
+        module, _, attribute = path.partition(":")
+        if cls.__module__ == f"surefoot.algorithms.{module}" and cls.__name__ == attribute:
+            return name
+    return f"{cls.__module__}:{cls.__qualname__}"

@@ -1,0 +1,45 @@
+"""The face that every algorithm shows to the driver."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from surefoot.task import Task
+from surefoot.worlds.world import Acts, World
+
+if TYPE_CHECKING:
+    from surefoot.data.demonstrations import Demonstrations
+
+Metrics = dict[str, Float[Array, ""]]
+"""What an iteration reports: always the same names, scalars, NaN where a number does not exist yet."""
+
+
+class Learner(Protocol):
+    """An algorithm: an immutable Equinox module whose fields are its settings.
+
+    It never logs, prints, saves or knows about seeds.
+    """
+
+    needs_demonstrations: ClassVar[bool]
+    """Whether ``init`` must be given demonstrations."""
+    interacts: ClassVar[bool]
+    """False if it learns from demonstrations alone; ``steps`` then counts gradient steps."""
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps (or gradient steps, if it does not interact) that an iteration takes."""
+        ...
+
+    def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> Any:
+        """The state before the first iteration: a pytree that holds everything a resumed run needs."""
+        ...
+
+    def policy(self, state: Any) -> Acts:
+        """What acts while learning; also what is exported."""
+        ...
+
+    def iteration(self, state: Any, world: World, key: PRNGKeyArray) -> tuple[Any, World, Metrics]:
+        """One pass of the algorithm's loop."""
+        ...

@@ -1,0 +1,81 @@
+"""Replay buffer: a ring of transitions as one pytree."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+from surefoot.data.trajectories import Trajectories
+from surefoot.task import Discrete, Task
+
+
+class Transition(eqx.Module):
+    """What an off-policy update needs of a step, or of a batch of them."""
+
+    observation: Float[Array, "*batch obs"]
+    action: Shaped[Array, "..."]
+    reward: Float[Array, "*batch"]
+    cost: Float[Array, "*batch constraints"]
+    next_observation: Float[Array, "*batch obs"]
+    terminated: Float[Array, "*batch"]
+    """1 where the episode ended by the problem's own rule; a truncated step bootstraps."""
+
+
+class Replay(eqx.Module):
+    """The newest ``capacity`` transitions; donated to each compiled call, never copied."""
+
+    data: Transition
+    position: Int[Array, ""]
+    """Where the next transition goes."""
+    size: Int[Array, ""]
+    """How many are stored."""
+
+    @classmethod
+    def create(cls, task: Task, capacity: int) -> Replay:
+        """An empty ring."""
+        obs = jnp.zeros((capacity, task.observation.size))
+        if isinstance(task.action, Discrete):
+            action = jnp.zeros(capacity, jnp.int32)
+        else:
+            action = jnp.zeros((capacity, task.action.size))
+        scalar = jnp.zeros(capacity)
+        cost = jnp.zeros((capacity, len(task.constraints)))
+        return cls(
+            Transition(obs, action, scalar, cost, obs, scalar),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), jnp.int32),
+        )
+
+    @property
+    def capacity(self) -> int:
+        return self.data.reward.shape[0]
+
+    def add(self, batch: Trajectories) -> Replay:
+        """With all ``time * envs`` steps of ``batch`` written over the oldest ones."""
+        new = Transition(
+            batch.observation,
+            batch.action,
+            batch.reward,
+            batch.cost,
+            batch.next_observation,
+            batch.terminated.astype(jnp.float32),
+        )
+        n = batch.reward.size
+        rows = (self.position + jnp.arange(n)) % self.capacity
+
+        def write(ring: Array, values: Array) -> Array:
+            flat = values.reshape((n,) + ring.shape[1:])
+            return ring.at[rows].set(flat, unique_indices=True)
+
+        return Replay(
+            jax.tree.map(write, self.data, new),
+            (self.position + n) % self.capacity,
+            jnp.minimum(self.size + n, self.capacity),
+        )
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Transition:
+        """``n`` transitions, uniformly with replacement."""
+        rows = jax.random.randint(key, (n,), 0, jnp.maximum(self.size, 1))
+        return jax.tree.map(lambda ring: ring[rows], self.data)

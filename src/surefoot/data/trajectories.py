@@ -1,0 +1,83 @@
+"""Experience as arrays: time-major, with cost beside reward everywhere."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+
+class Totals(eqx.Module):
+    """Sums over the current episode up to and including a step.
+
+    Where an episode ends (``Trajectories.done``) they are the totals of that episode.
+    """
+
+    reward: Float[Array, "..."]
+    """Undiscounted return so far."""
+    length: Int[Array, "..."]
+    """Steps so far."""
+    cost: Float[Array, "... constraints"]
+    """Undiscounted cost so far, one entry a constraint."""
+    violating_steps: Int[Array, "... constraints"]
+    """Steps with cost > 0 so far, one entry a constraint."""
+    any_violating_steps: Int[Array, "..."]
+    """Steps so far at which at least one constraint was violated."""
+
+
+class Trajectories(eqx.Module):
+    """What ``world.collect`` returns: ``time`` steps of ``envs`` environments side by side."""
+
+    observation: Float[Array, "*time_envs obs"]
+    """What the policy saw."""
+    action: Shaped[Array, "*time_envs_act"]
+    """What it did: integers ``[time, envs]`` (discrete) or floats ``[time, envs, act]``."""
+    reward: Float[Array, "*time_envs"]
+    cost: Float[Array, "*time_envs constraints"]
+    """Cost of the step, one entry a constraint; never part of the reward."""
+    next_observation: Float[Array, "*time_envs obs"]
+    """The true successor, also where the environment was reset afterwards."""
+    terminated: Bool[Array, "*time_envs"]
+    """The episode ended by the problem's own rule: the value of the successor is zero."""
+    truncated: Bool[Array, "*time_envs"]
+    """The episode was cut, by a time limit say: the value of the successor counts."""
+    success: Bool[Array, "*time_envs"]
+    """The task was solved at this step (false everywhere if the environment does not say)."""
+    valid: Bool[Array, "*time_envs"]
+    """False on padding, which only ``Episodes`` makes, after an episode's end."""
+    totals: Totals
+
+    @property
+    def done(self) -> Bool[Array, "*time_envs"]:
+        """The last step of an episode."""
+        return (self.terminated | self.truncated) & self.valid
+
+
+def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
+    """Means over the episodes that ended inside ``batch``; NaN where none did.
+
+    Names: ``return``, ``length``, ``success``, ``violating_steps_per_episode``,
+    ``violating_episodes``, and per constraint ``cost/NAME``, ``violating_steps_per_episode/NAME``,
+    ``violating_episodes/NAME``. A step violates if its cost is above zero, an episode if any step does.
+    """
+    done = batch.done
+    count = jnp.sum(done)
+
+    def mean(values: Array) -> Array:
+        total = jnp.sum(jnp.where(done, values, 0.0))
+        return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+    totals = batch.totals
+    metrics = {
+        "return": mean(totals.reward),
+        "length": mean(totals.length),
+        "success": mean(batch.success),
+        "violating_steps_per_episode": mean(totals.any_violating_steps),
+        "violating_episodes": mean(totals.any_violating_steps > 0),
+    }
+    for index, name in enumerate(constraints):
+        steps = totals.violating_steps[..., index]
+        metrics[f"cost/{name}"] = mean(totals.cost[..., index])
+        metrics[f"violating_steps_per_episode/{name}"] = mean(steps)
+        metrics[f"violating_episodes/{name}"] = mean(steps > 0)
+    return metrics

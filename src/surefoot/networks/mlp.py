@@ -1,0 +1,47 @@
+"""Multi-layer perceptrons on batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Activation = Literal["relu", "tanh"]
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+
+
+class Mlp(eqx.Module):
+    """``sizes[0]`` inputs, hidden layers, ``sizes[-1]`` linear outputs; takes any leading axes."""
+
+    weights: tuple[Float[Array, "in out"], ...]
+    biases: tuple[Float[Array, " out"], ...]
+    activation: Activation = eqx.field(static=True)
+
+    @classmethod
+    def create(
+        cls,
+        sizes: tuple[int, ...],
+        key: PRNGKeyArray,
+        *,
+        activation: Activation = "relu",
+        last_scale: float = 1.0,
+    ) -> Mlp:
+        """Weights and biases uniform in +-1/sqrt(inputs), the last layer times ``last_scale``."""
+        weights, biases = [], []
+        for layer, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            key_w, key_b = jax.random.split(jax.random.fold_in(key, layer))
+            bound = n_in**-0.5 * (last_scale if layer == len(sizes) - 2 else 1.0)
+            weights.append(jax.random.uniform(key_w, (n_in, n_out), minval=-bound, maxval=bound))
+            biases.append(jax.random.uniform(key_b, (n_out,), minval=-bound, maxval=bound))
+        return cls(tuple(weights), tuple(biases), activation)
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = x @ weight + bias
+            if layer < len(self.weights) - 1:
+                x = _ACTIVATIONS[self.activation](x)
+        return x
