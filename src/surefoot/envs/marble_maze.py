@@ -100,7 +100,7 @@ class MarbleMaze:
     """px; 5 is the original, 24 is easier to find."""
     speed_limit: float = 1.5
     """px a frame."""
-    tilt_limit: float = 0.25
+    tilt_limit: float = 0.3
     """rad."""
     contact_limit: float = 0.3
     """px a frame of normal speed at a wall."""

@@ -1,0 +1,97 @@
+"""Behavioural cloning (Pomerleau 1991): maximum likelihood of the demonstrated actions.
+
+Box:
+  1  draw a batch of D
+  2  theta <- step on  - mean log pi_theta(a|s)
+It never acts in the world; ``steps`` counts gradient steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from surefoot.algorithms.imitation.scopil import Pairs
+from surefoot.algorithms.learner import Metrics
+from surefoot.errors import SurefootError, check_range
+from surefoot.networks.mlp import Mlp
+from surefoot.networks.policies import CategoricalPolicy
+from surefoot.task import Task
+from surefoot.worlds.world import World
+
+if TYPE_CHECKING:
+    from surefoot.data.demonstrations import Demonstrations
+
+
+class State(eqx.Module):
+    """All that a resumed run needs."""
+
+    actor: CategoricalPolicy
+    optimiser: optax.OptState
+    demonstrations: Pairs
+
+
+class Bc(eqx.Module):
+    """Behavioural cloning for discrete actions."""
+
+    needs_demonstrations: ClassVar[bool] = True
+    interacts: ClassVar[bool] = False
+
+    hidden: tuple[int, ...] = (32, 32)
+    """Hidden layers of the actor."""
+    learning_rate: float = 3e-4
+    """Adam's step."""
+    batch_size: int = 256
+    """Demonstrated pairs a gradient step."""
+    max_gradient_norm: float = 5.0
+    """Gradients are clipped to this global norm."""
+    steps_per_iteration: int = 100
+    """Gradient steps an iteration."""
+
+    def __check_init__(self) -> None:
+        if not self.hidden or any(width < 1 for width in self.hidden):
+            raise SurefootError(f"hidden = {self.hidden}: give the width of at least one hidden layer.")
+        check_range("learning_rate", self.learning_rate, low=0, open_low=True)
+        check_range("batch_size", self.batch_size, low=1)
+        check_range("max_gradient_norm", self.max_gradient_norm, low=0, open_low=True)
+        check_range("steps_per_iteration", self.steps_per_iteration, low=1)
+
+    def init(
+        self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None
+    ) -> State:
+        if demonstrations is None:
+            raise SurefootError("bc learns from demonstrations; give some, see `surefoot demos list`.")
+        sizes = (task.observation.size, *self.hidden, task.discrete_actions)
+        actor = CategoricalPolicy(Mlp.create(sizes, key, last_scale=0.01))
+        pairs = Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions))
+        return State(actor, self._adam().init(eqx.filter(actor, eqx.is_array)), pairs)
+
+    def policy(self, state: State) -> CategoricalPolicy:
+        return state.actor
+
+    @eqx.filter_jit
+    def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
+        def step(carry: tuple[CategoricalPolicy, optax.OptState], key: PRNGKeyArray):
+            actor, optimiser = carry
+            batch = state.demonstrations.sample(key, self.batch_size)  # 1
+            nll, gradient = jax.value_and_grad(negative_log_likelihood)(actor, batch)
+            update, optimiser = self._adam().update(gradient, optimiser)
+            return (optax.apply_updates(actor, update), optimiser), nll  # 2
+
+        keys = jax.random.split(key, self.steps_per_iteration)
+        (actor, optimiser), nll = jax.lax.scan(step, (state.actor, state.optimiser), keys)
+        return State(actor, optimiser, state.demonstrations), world, {"demo_nll": jnp.mean(nll)}
+
+    def _adam(self) -> optax.GradientTransformation:
+        clip = optax.clip_by_global_norm(self.max_gradient_norm)
+        return optax.chain(clip, optax.adam(self.learning_rate))
+
+
+def negative_log_likelihood(actor: CategoricalPolicy, batch: Pairs) -> Float[Array, ""]:
+    """- mean_D log pi(a|s), in nats."""
+    return -jnp.mean(actor.log_prob(batch.observation, batch.action))
