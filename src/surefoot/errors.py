@@ -31,10 +31,10 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Suref
 
 def check_range(
     name: str,
-    value: float,
+    value: int | float,
     *,
-    low: float | None = None,
-    high: float | None = None,
+    low: int | float | None = None,
+    high: int | float | None = None,
     open_low: bool = False,
     open_high: bool = False,
 ) -> None:
