@@ -1,0 +1,136 @@
+"""Policies played for whole episodes: one compiled call for all seeds where the world compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from surefoot.data.trajectories import Trajectories
+from surefoot.errors import SurefootError, check_range, unknown
+from surefoot.evaluation.episodes import EpisodeTable, summarise
+from surefoot.networks.policies import WarmUp
+from surefoot.worlds.world import Acts, Episodes, World
+
+__all__ = ["MODES", "EpisodeTable", "Greedy", "rollout", "stack", "summarise"]
+
+MODES = {
+    "sample": "actions drawn from the policy, as in training",
+    "greedy": "the policy's most probable action (or its mean)",
+}
+
+
+class Greedy(eqx.Module):
+    """Acts by the mode of a policy; the key is not used."""
+
+    policy: Any
+
+    def act(self, observation: Array, key: PRNGKeyArray) -> Array:
+        return self.policy.mode(observation)
+
+
+def stack(policies: Sequence[PyTree]) -> PyTree:
+    """One pytree with a leading seeds axis from one policy a seed."""
+    if not policies:
+        raise SurefootError("There is no policy to evaluate.")
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
+
+
+def rollout(
+    world: World,
+    policies: PyTree,
+    episodes: int,
+    key: PRNGKeyArray,
+    mode: str = "sample",
+    keep: int | None = None,
+) -> EpisodeTable:
+    """Plays ``episodes`` whole episodes with each policy.
+
+    ``policies`` is a policy with a leading seeds axis on every array (:func:`stack`). Seed i uses
+    ``fold_in(key, i)``, so that two methods which are given the same key meet the same starts.
+    The paths of the first ``keep`` episodes of each seed are kept (``None``: all).
+    """
+    check_range("episodes", episodes, low=1)
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    if isinstance(policies, WarmUp):
+        policies = policies.policy
+    if mode == "greedy":
+        if not hasattr(policies, "mode"):
+            raise SurefootError(f"{type(policies).__name__} has no mode(); evaluate it with mode='sample'.")
+        policies = Greedy(policies)
+    leaves = [leaf for leaf in jax.tree.leaves(policies) if eqx.is_array(leaf)]
+    seeds = leaves[0].shape[0] if leaves else 1
+    kept = episodes if keep is None else min(keep, episodes)
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(seeds))
+    if world.compiled:
+        tables = jax.tree.map(np.asarray, _play_all(world, policies, episodes, kept, keys))
+        rows = [jax.tree.map(lambda x, i=i: x[i], tables) for i in range(seeds)]
+    else:
+        rows = []
+        for index in range(seeds):
+            policy = jax.tree.map(lambda x, i=index: x[i] if eqx.is_array(x) else x, policies)
+            key_fresh, key_play = jax.random.split(keys[index])
+            _, batch = world.fresh(key_fresh).collect(policy, Episodes(episodes), key_play)
+            rows.append(jax.tree.map(np.asarray, _columns(batch, kept)))
+    return _join(rows)
+
+
+@eqx.filter_jit
+def _play_all(world: World, policies: PyTree, episodes: int, keep: int, keys: PRNGKeyArray) -> dict[str, Any]:
+    def play(policy: Acts, key: PRNGKeyArray) -> dict[str, Any]:
+        _, batch = world.collect(policy, Episodes(episodes), key)
+        return _columns(batch, keep)
+
+    return eqx.filter_vmap(play, in_axes=(eqx.if_array(0), 0))(policies, keys)
+
+
+def _columns(batch: Trajectories, keep: int) -> dict[str, Array]:
+    """One seed's rows of an :class:`EpisodeTable` from a batch of whole episodes ``[time, episodes]``."""
+    valid = jnp.asarray(batch.valid)
+    lengths = jnp.sum(valid, axis=0)
+    last = jnp.maximum(lengths - 1, 0)
+    column = jnp.arange(valid.shape[1])
+
+    def at_end(values: Array) -> Array:
+        return jnp.asarray(values)[last, column]
+
+    # Observations 0 .. T: the one before each step, then the successor of the last; padding repeats it.
+    time = jnp.arange(valid.shape[0] + 1)
+    first = jnp.asarray(batch.observation)[:1, :keep]
+    after = jnp.asarray(batch.next_observation)[:, :keep]
+    paths = jnp.concatenate([first, after])
+    index = jnp.minimum(time[:, None], lengths[None, :keep])
+    paths = paths[index, column[None, :keep]]
+    violations = (jnp.asarray(batch.cost)[:, :keep] > 0) & valid[:, :keep, None]
+    return {
+        "returns": at_end(batch.totals.reward),
+        "lengths": lengths,
+        "success": jnp.any(jnp.asarray(batch.success) & valid, axis=0),
+        "violating_steps_any": at_end(batch.totals.any_violating_steps),
+        "costs": at_end(batch.totals.cost),
+        "violating_steps": at_end(batch.totals.violating_steps),
+        "paths": jnp.swapaxes(paths, 0, 1),
+        "path_violations": jnp.swapaxes(violations, 0, 1),
+    }
+
+
+def _join(rows: list[dict[str, np.ndarray]]) -> EpisodeTable:
+    """One table from one dictionary a seed; a world on the host may pad each seed to its own length."""
+    longest = max(row["path_violations"].shape[1] for row in rows)
+
+    def pad(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        missing = longest - row["path_violations"].shape[1]
+        width = ((0, 0), (0, missing), (0, 0))
+        return row | {
+            "paths": np.pad(row["paths"], width, mode="edge"),
+            "path_violations": np.pad(row["path_violations"], width),
+        }
+
+    padded = [pad(row) for row in rows]
+    return EpisodeTable(**{name: np.stack([row[name] for row in padded]) for name in padded[0]})
