@@ -1,0 +1,99 @@
+"""Safe reinforcement and imitation learning in JAX.
+
+    import surefoot as sf
+
+    world = sf.make("MarbleMaze-v0", constraints=("zone", "speed"))
+    demos = sf.demonstrations.load("marble-maze/zone+speed")
+    run = sf.fit(sf.Scopil(), world, demonstrations=demos, steps=200_000, seeds=range(5))
+    print(sf.evaluate(run, episodes=200).violation_rate)
+
+The public names are listed below and loaded when first used, so that ``import surefoot`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from surefoot import _gymnasium
+
+if TYPE_CHECKING:
+    from surefoot.algorithms.imitation.bc import Bc
+    from surefoot.algorithms.imitation.icrl import Icrl
+    from surefoot.algorithms.imitation.scopil import Scopil
+    from surefoot.algorithms.rl.discrete_sac import DiscreteSac
+    from surefoot.algorithms.rl.ppo import Ppo
+    from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
+    from surefoot.data import demonstrations
+    from surefoot.envs.marble_maze import MarbleMaze
+    from surefoot.errors import SurefootError
+    from surefoot.evaluation.evaluate import evaluate
+    from surefoot.task import Task
+    from surefoot.training.fit import fit, resume
+    from surefoot.training.policy_io import load_policy
+    from surefoot.training.run import Run
+    from surefoot.worlds import make
+    from surefoot.worlds.gym_world import GymWorld
+    from surefoot.worlds.jax_world import JaxWorld
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bc",
+    "DiscreteSac",
+    "GymWorld",
+    "Icrl",
+    "JaxWorld",
+    "MarbleMaze",
+    "Ppo",
+    "PpoLagrangian",
+    "Run",
+    "Scopil",
+    "SurefootError",
+    "Task",
+    "__version__",
+    "demonstrations",
+    "evaluate",
+    "fit",
+    "load_policy",
+    "make",
+    "resume",
+]
+
+_WHERE = {
+    "Bc": "algorithms.imitation.bc:Bc",
+    "DiscreteSac": "algorithms.rl.discrete_sac:DiscreteSac",
+    "GymWorld": "worlds.gym_world:GymWorld",
+    "Icrl": "algorithms.imitation.icrl:Icrl",
+    "JaxWorld": "worlds.jax_world:JaxWorld",
+    "MarbleMaze": "envs.marble_maze:MarbleMaze",
+    "Ppo": "algorithms.rl.ppo:Ppo",
+    "PpoLagrangian": "algorithms.safe.ppo_lagrangian:PpoLagrangian",
+    "Run": "training.run:Run",
+    "Scopil": "algorithms.imitation.scopil:Scopil",
+    "SurefootError": "errors:SurefootError",
+    "Task": "task:Task",
+    "demonstrations": "data.demonstrations:",
+    "evaluate": "evaluation.evaluate:evaluate",
+    "fit": "training.fit:fit",
+    "load_policy": "training.policy_io:load_policy",
+    "make": "worlds:make",
+    "resume": "training.fit:resume",
+}
+"""Public name -> module and attribute inside this package; no attribute stands for the module itself."""
+
+_gymnasium.register_when_imported()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'surefoot' has no attribute '{name}'")
+    module_name, _, attribute = _WHERE[name].partition(":")
+    module = import_module(f"surefoot.{module_name}")
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

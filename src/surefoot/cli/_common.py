@@ -1,0 +1,166 @@
+"""What the commands share: options from dataclasses, errors in one line, plain tables."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from surefoot.errors import SurefootError
+
+T = TypeVar("T")
+
+RUNS = Path("runs")
+"""Where runs are put and looked for if no folder is named."""
+
+
+def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str | None = None) -> T:
+    """``options``, a dataclass or Equinox module, filled from the command line by tyro.
+
+    Prints the help and leaves on ``--help``. Raises :class:`SurefootError` with one line for an option
+    that does not exist (and proposes the nearest), a value that cannot be read, or one out of range.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            value, left = tyro.cli(
+                options,
+                args=list(argv),
+                prog=prog,
+                description=description,
+                return_unknown_args=True,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+            )
+    except SystemExit as leaving:
+        if not leaving.code:
+            raise
+        raise SurefootError(f"{_first_paragraph(complaint.getvalue())} See `{prog} --help`.") from None
+    if left:
+        raise _left_over(left[0], list(_flags(options)), prog)
+    return value
+
+
+def _first_paragraph(box: str) -> str:
+    """What a box of tyro's says above its first rule, as one line."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in box.splitlines()]
+    inside = [line.strip("│ ") for line in lines if line.startswith("│")]
+    said = []
+    for line in inside:
+        if line and set(line) <= {"─"}:
+            break
+        said.append(line)
+    text = " ".join(" ".join(said).split()).removeprefix("Error parsing ") or "The options cannot be read."
+    return text if text.endswith(".") else text + "."
+
+
+def _left_over(word: str, known: list[str], prog: str) -> SurefootError:
+    if not word.startswith("-"):
+        return SurefootError(f"'{word}' is one argument too many. See `{prog} --help`.")
+    flag = word.partition("=")[0]
+    near = get_close_matches(flag, known, n=1, cutoff=0.5)
+    guess = f" Did you mean '{near[0]}'?" if near else ""
+    return SurefootError(f"Unknown option '{flag}'.{guess} See `{prog} --help`.")
+
+
+def _flags(options: type[Any]) -> Iterator[str]:
+    """The options that the fields of a dataclass, and of the dataclasses in it, become."""
+    for each in fields(options):
+        if isinstance(each.type, type) and hasattr(each.type, "__dataclass_fields__"):
+            yield from _flags(each.type)
+        else:
+            yield "--" + each.name.replace("_", "-")
+    yield "--help"
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``"5"`` is the seeds 0 to 4; ``"0,3,7"`` is these three, and ``"7,"`` the seed 7 alone."""
+    try:
+        seeds = tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        seeds = ()
+    if "," not in text and seeds:
+        seeds = tuple(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise SurefootError(
+            f"--seeds {text}: give how many (5) or which (0,3,7), each once, none below 0; 7, is seed 7 alone."
+        )
+    return seeds
+
+
+def parse_pairs(words: Sequence[str], option: str) -> dict[str, Any]:
+    """``["a=1", "b=left"]`` as a dictionary; a value is read as JSON if it is JSON, else it is text."""
+    import json
+
+    pairs: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise SurefootError(f"{option} {word}: write NAME=VALUE, such as {option} is_slippery=false.")
+        try:
+            pairs[name] = json.loads(text)
+        except ValueError:
+            pairs[name] = text
+    return pairs
+
+
+def load_function(path: str, option: str) -> Any:
+    """What ``module:function`` names; modules in the current folder are found too."""
+    module_name, colon, name = path.partition(":")
+    if not colon or not module_name or not name:
+        raise SurefootError(f"{option} {path}: write module:function, such as {option} mycosts:too_fast.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SurefootError(f"{option} {path}: there is no module '{error.name}' here.") from None
+    value = getattr(module, name, None)
+    if not callable(value):
+        raise SurefootError(f"{option} {path}: module '{module_name}' has no function '{name}'.")
+    return value
+
+
+def open_run(path: str | Path) -> Any:
+    """The :class:`surefoot.Run` in a folder; a bare name is looked for under ``runs/`` too."""
+    from surefoot.training.run import Run
+
+    folder = Path(path)
+    if not folder.exists() and (RUNS / folder).exists():
+        folder = RUNS / folder
+    return Run(folder)
+
+
+def free_folder(name: str) -> Path:
+    """The first of ``runs/NAME-1``, ``runs/NAME-2``, ... that does not exist."""
+    number = 1
+    while (RUNS / f"{name}-{number}").exists():
+        number += 1
+    return RUNS / f"{name}-{number}"
+
+
+def print_table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2) -> None:
+    """Columns of text, each as wide as its widest entry; the last one is free to run on."""
+    lines = list(rows.items()) if isinstance(rows, Mapping) else [tuple(row) for row in rows]
+    if not lines:
+        return
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        print(" " * indent + "  ".join([*cells, line[-1]]).rstrip())
+
+
+def command_line(prog: str, argv: Sequence[str]) -> str:
+    """The command as one would type it again; kept in the record of a run."""
+    import shlex
+
+    return shlex.join([*prog.split(), *argv])

@@ -1,0 +1,86 @@
+"""``surefoot COMMAND ...``: finds the command, and turns the errors of a user into one line.
+
+Neither JAX nor any algorithm is imported here, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+
+from surefoot.errors import SurefootError
+
+COMMANDS = {
+    "demo": "train SCOPIL and SAC on the marble maze, side by side, and write a report",
+    "train": "train an algorithm; every setting is an option",
+    "resume": "go on with a run that was stopped",
+    "evaluate": "play the policies of a run: return, success and violations with intervals",
+    "compare": "put runs side by side in one page",
+    "render": "draw a run's rollouts as an animation",
+    "demos": "demonstrations: collect, show, import, list",
+    "reproduce": "run a paper's experiment",
+    "list": "list algorithms, environments, demonstrations, experiments or runs",
+}
+"""Name of a command -> what it does. Its code is the module of that name in this package."""
+
+EXAMPLES = """\
+Examples:
+  surefoot demo
+  surefoot train scopil --demos marble-maze/zone+speed --constraints zone speed --seeds 5
+  surefoot evaluate runs/scopil-1
+  surefoot compare runs/scopil-1 runs/discrete-sac-1 --out report.html
+
+`surefoot COMMAND --help` says more."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 2 for an error of the user, 130 if interrupted."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except SurefootError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does. Keep Python from trying to write the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        _print_help()
+        return 0
+    command, rest = words[0], words[1:]
+    if command == "--version":
+        from surefoot import __version__
+
+        print(f"surefoot {__version__}")
+        return 0
+    if command not in COMMANDS:
+        kind = "option" if command.startswith("-") else "command"
+        near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+        guess = f" Did you mean `surefoot {near[0]}`?" if near else f" Known: {', '.join(COMMANDS)}."
+        raise SurefootError(f"Unknown {kind} '{command}'.{guess} See `surefoot --help`.")
+    return import_module(f"surefoot.cli.{command}").main(rest)
+
+
+def _print_help() -> None:
+    from surefoot.cli._common import print_table
+
+    print("usage: surefoot COMMAND ...\n")
+    print("Safe reinforcement and imitation learning: policies that respect constraints,")
+    print("given as costs or only shown in demonstrations.\n\nCommands:")
+    print_table(COMMANDS)
+    print(f"\n{EXAMPLES}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
