@@ -1,0 +1,62 @@
+"""Returns and advantages along trajectories, time first."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def generalised_advantage(
+    reward: Float[Array, "time *batch"],
+    value: Float[Array, "time *batch"],
+    next_value: Float[Array, "time *batch"],
+    terminated: Bool[Array, "time *batch"],
+    truncated: Bool[Array, "time *batch"],
+    *,
+    discount: float,
+    trace: float,
+) -> Float[Array, "time *batch"]:
+    """Generalised advantage estimate (Schulman et al. 2016, Eqs. 11 and 16).
+
+    With ``gamma`` the discount, ``lambda`` the trace and ``V(s')`` the value of the true successor::
+
+        delta_t = r_t + gamma (1 - terminated_t) V(s'_t) - V(s_t)
+        A_t     = delta_t + gamma lambda (1 - terminated_t) (1 - truncated_t) A_{t+1},    A_T = 0
+
+    A terminated step has no future. A truncated one has, and ``next_value`` stands for it, but the next
+    row belongs to another episode, so nothing flows back from there. The last row bootstraps likewise.
+    ``A_t + value`` is the TD(lambda) return, the target of the value network.
+    """
+    delta = reward + discount * jnp.where(terminated, 0.0, next_value) - value
+    flow = discount * trace * (1.0 - (terminated | truncated))
+
+    def step(later: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        delta, flow = row
+        advantage = delta + flow * later
+        return advantage, advantage
+
+    _, advantage = jax.lax.scan(step, jnp.zeros_like(delta[0]), (delta, flow), reverse=True)
+    return advantage
+
+
+def cost_advantage(
+    cost: Float[Array, "time *batch constraints"],
+    value: Float[Array, "time *batch constraints"],
+    next_value: Float[Array, "time *batch constraints"],
+    terminated: Bool[Array, "time *batch"],
+    truncated: Bool[Array, "time *batch"],
+    *,
+    discount: float,
+    trace: float,
+) -> Float[Array, "time *batch constraints"]:
+    """:func:`generalised_advantage` of each cost signal; the last axis runs over constraints."""
+    return generalised_advantage(
+        cost,
+        value,
+        next_value,
+        jnp.broadcast_to(terminated[..., None], cost.shape),
+        jnp.broadcast_to(truncated[..., None], cost.shape),
+        discount=discount,
+        trace=trace,
+    )
