@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
@@ -20,6 +20,7 @@ class StepResult(eqx.Module):
     success: Bool[Array, ""]
 
 
+@runtime_checkable
 class JaxEnv(Protocol):
     """A frozen dataclass of plain settings with three pure functions.
 

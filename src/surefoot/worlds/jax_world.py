@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,8 +40,8 @@ class JaxWorld(eqx.Module):
     def compiled(self) -> bool:
         return True
 
-    def fresh(self, key: PRNGKeyArray) -> Self:
-        return type(self).create(self.env, self.envs, key)  # type: ignore[return-value]
+    def fresh(self, key: PRNGKeyArray) -> JaxWorld:
+        return JaxWorld.create(self.env, self.envs, key)
 
     def collect(
         self, policy: Acts, amount: Steps | Episodes, key: PRNGKeyArray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
@@ -25,6 +25,7 @@ class Episodes:
     n: int
 
 
+@runtime_checkable
 class Acts(Protocol):
     """What a world needs of a policy."""
 
@@ -33,6 +34,7 @@ class Acts(Protocol):
         ...
 
 
+@runtime_checkable
 class World(Protocol):
     """Where experience comes from. Immutable: ``collect`` returns the world after the steps."""
 
@@ -46,8 +48,8 @@ class World(Protocol):
 
     def collect(
         self, policy: Acts, amount: Steps | Episodes, key: PRNGKeyArray
-    ) -> tuple[Self, Trajectories]: ...
+    ) -> tuple[World, Trajectories]: ...
 
-    def fresh(self, key: PRNGKeyArray) -> Self:
+    def fresh(self, key: PRNGKeyArray) -> World:
         """The same world with every environment reset."""
         ...
