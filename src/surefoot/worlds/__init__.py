@@ -1,0 +1,276 @@
+"""Where experience comes from: making a world by name, and writing down how it was made.
+
+Importing this module imports neither JAX nor Gymnasium.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surefoot.envs import ENVIRONMENTS, environment, name_of, register_envs
+from surefoot.errors import SurefootError, unknown
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
+    from surefoot.worlds.checker import Report
+    from surefoot.worlds.gym_world import GymWorld
+    from surefoot.worlds.jax_world import JaxWorld
+
+WORLD_OPTIONS = ("cost", "constraints", "limits", "success", "horizon", "env_options")
+"""Options of a Gymnasium world that are ours; all others go to the environment."""
+
+
+def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld | GymWorld:  # noqa: A002
+    """A world of ``envs`` environments side by side.
+
+    Args:
+        id: one of
+            - the name of an environment of ours, such as ``"MarbleMaze-v0"``; ``options`` are its fields;
+            - ``"gymnasium:ID"``; ``options`` are those of :meth:`GymWorld.create` (cost, constraints,
+              limits, success, horizon), all others go to ``gymnasium.make``;
+            - ``"python:MODULE.FUNCTION"`` or a callable that makes a ``gymnasium.Env`` at every call;
+              ``options`` as before, all others go to the callable;
+            - a JAX environment, such as ``MarbleMaze()``.
+            ``cost`` and ``success`` may be functions or texts ``"MODULE:FUNCTION"``. ``env_options`` is a
+            dictionary for the environment, for options whose names are taken.
+        envs: how many are stepped side by side.
+        seed: fixes the first episodes.
+
+    Raises:
+        SurefootError: no such environment or option (the nearest is named), or a value out of range.
+
+    Example:
+        >>> world = make("MarbleMaze-v0", constraints=("zone", "speed"), envs=4)
+        >>> world.task.constraints
+        ('zone', 'speed')
+    """
+    import jax
+
+    key = jax.random.key(seed)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    if isinstance(id, str) and id.startswith("gymnasium:"):
+        return _gym_world(_gymnasium_factory(id.partition(":")[2], options), id, envs, key, options)
+    if isinstance(id, str) and not id.startswith("python:"):
+        return _jax_world(_our_environment(id), envs, key, options)
+    made = _find(id.partition(":")[2]) if isinstance(id, str) else id
+    if _is_jax_env(made):
+        return _jax_world(made, envs, key, options)
+    if not callable(made):
+        raise SurefootError(
+            f"make() takes a name or a function that makes an environment, not a {type(made).__name__}; "
+            "for an environment `env` that exists already, give the function that made it."
+        )
+    name = id if isinstance(id, str) else _path_of(made)
+    return _gym_world(_python_factory(made, options), name, envs, key, options)
+
+
+def describe(world: Any) -> dict[str, Any]:
+    """How a world was made, fit for JSON: ``id``, ``envs``, ``options``.
+
+    ``id`` is ``None`` if the world cannot be made again from text, because a function in it
+    cannot be imported; such a world must be given again when a run is resumed.
+    """
+    env = getattr(world, "env", None)
+    if env is None:
+        return {**world.description, "envs": world.envs}
+    name = name_of(env) or _path_of(type(env))
+    options = {field.name: getattr(env, field.name) for field in dataclasses.fields(env)}
+    return _description(name, world.envs, options)
+
+
+def from_description(description: dict[str, Any], **changes: Any) -> JaxWorld | GymWorld:
+    """The world that :func:`describe` wrote down, with ``changes`` to its options (``envs`` too)."""
+    if not description.get("id"):
+        raise SurefootError(
+            "This world was made from a function that cannot be imported; give the world again (world=...)."
+        )
+    options = {"envs": description["envs"], **description["options"], **changes}
+    return make(description["id"], **options)
+
+
+def check(world: Any, *, steps: int = 200, seed: int = 0) -> Report:
+    """Plays ``world`` at random and says what a learner would stumble over.
+
+    See :func:`surefoot.worlds.checker.check_world`.
+    """
+    from surefoot.worlds.checker import check_world
+
+    return check_world(world, steps=steps, seed=seed)
+
+
+def _our_environment(name: str) -> Any:
+    if name not in ENVIRONMENTS:
+        hint = "Write gymnasium:ID for an environment of Gymnasium; see `surefoot list environments`."
+        raise unknown("environment", name, ENVIRONMENTS, hint)
+    return environment(name)
+
+
+def _jax_world(env: Any, envs: int, key: PRNGKeyArray, options: dict[str, Any]) -> JaxWorld:
+    from surefoot.worlds.jax_world import JaxWorld
+
+    if isinstance(env, type):
+        known = [field.name for field in dataclasses.fields(env)]
+        for option in options:
+            if option not in known:
+                raise unknown(f"option of {name_of(env) or env.__name__}", option, known)
+        env = env(**options)
+    elif options:
+        raise SurefootError(f"The environment is made already, so options {tuple(options)} come too late.")
+    return JaxWorld.create(env, envs, key)
+
+
+def _gym_world(
+    factory: Callable[[], Any], name: str | None, envs: int, key: PRNGKeyArray, options: dict[str, Any]
+) -> GymWorld:
+    from surefoot.worlds.gym_world import GymWorld
+
+    ours = {option: value for option, value in options.items() if option in WORLD_OPTIONS[:-1]}
+    if isinstance(ours.get("cost"), str):
+        ours["cost"] = _find(ours["cost"])
+    if isinstance(ours.get("success"), str) and ":" in ours["success"]:
+        ours["success"] = _find(ours["success"])
+    description = _description(name, envs, options)
+    return GymWorld.create(factory, envs, key, name=name, description=description, **ours)
+
+
+def _env_options(options: dict[str, Any]) -> dict[str, Any]:
+    theirs = {option: value for option, value in options.items() if option not in WORLD_OPTIONS}
+    return {**theirs, **options.get("env_options", {})}
+
+
+def _gymnasium_factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
+    import gymnasium
+
+    register_envs()
+    if ":" not in name and name not in gymnasium.registry:
+        near = get_close_matches(name, gymnasium.registry, n=1, cutoff=0.5)
+        guess = f" Did you mean 'gymnasium:{near[0]}'?" if near else ""
+        raise SurefootError(
+            f"Unknown environment 'gymnasium:{name}'.{guess} If importing a package registers it, "
+            "write gymnasium:PACKAGE:ID."
+        )
+    return partial(_make_gymnasium, name, _env_options(options))
+
+
+def _make_gymnasium(name: str, options: dict[str, Any]) -> Any:
+    import gymnasium
+
+    try:
+        # Gymnasium's own checker only warns, at each start; surefoot.worlds.check says more, when asked.
+        return gymnasium.make(name, disable_env_checker=True, **options)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise SurefootError(
+            f"'gymnasium:{name}' needs a package that is not installed: {error} "
+            'For MuJoCo, `pip install "surefoot[mujoco]"`.'
+        ) from error
+    except TypeError as error:
+        raise _option_error(f"gymnasium:{name}", options, error) from error
+    except (gymnasium.error.Error, ImportError) as error:
+        raise SurefootError(f"'gymnasium:{name}' cannot be made: {error}") from error
+
+
+def _python_factory(made: Callable[..., Any], options: dict[str, Any]) -> Callable[[], Any]:
+    theirs = _env_options(options)
+
+    def factory() -> Any:
+        try:
+            return made(**theirs)
+        except TypeError as error:
+            if not theirs:
+                raise
+            raise _option_error(_path_of(made) or repr(made), theirs, error) from error
+
+    return factory
+
+
+def _option_error(name: str, options: dict[str, Any], error: TypeError) -> Exception:
+    """A clear error if an option is not known; otherwise the error as it came."""
+    import inspect
+
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if found is None or found[1] not in options:
+        return error
+    try:
+        if name.startswith("gymnasium:"):
+            entry: Any = gymnasium.spec(name.partition(":")[2]).entry_point
+            made = load_env_creator(entry) if isinstance(entry, str) else entry
+        else:
+            made = _find(name.partition(":")[2])
+        known = [n for n in inspect.signature(made).parameters if n not in ("self", "kwargs", "args")]
+    except (TypeError, ValueError, ImportError, gymnasium.error.Error):  # then without the names
+        known = []
+    return unknown(f"option of {name}", found[1], [*known, *WORLD_OPTIONS])
+
+
+def _description(name: str | None, envs: int, options: dict[str, Any]) -> dict[str, Any]:
+    """``name`` becomes ``None`` if an option cannot be written down."""
+    written = {}
+    for option, value in options.items():
+        path = _path_of(value) if callable(value) else None
+        written[option] = value if path is None else path.partition(":")[2]
+    try:
+        written = json.loads(json.dumps(written))
+    except (TypeError, ValueError):
+        name, written = None, {}
+    return {"id": name, "envs": envs, "options": written}
+
+
+def _is_jax_env(made: Any) -> bool:
+    functions = ("reset", "step", "observe", "task")
+    return dataclasses.is_dataclass(made) and all(hasattr(made, name) for name in functions)
+
+
+def _path_of(made: Any) -> str | None:
+    """``python:MODULE.NAME`` if that leads back to the same object, else ``None``."""
+    module, name = getattr(made, "__module__", None), getattr(made, "__qualname__", None)
+    if not module or not name or module == "__main__":
+        return None
+    try:
+        path = f"{module}.{name}"
+        return f"python:{path}" if _find(path) is made else None
+    except SurefootError:
+        return None
+
+
+def _find(path: str) -> Any:
+    """The object that ``MODULE:NAME`` or ``MODULE.NAME`` means; the working folder is searched as well."""
+    module, separator, name = path.partition(":")
+    if not separator:
+        module, _, name = path.rpartition(".")
+    if not module or not name:
+        raise SurefootError(f"'{path}' does not name a function; write MODULE:FUNCTION.")
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module and not module.startswith(f"{error.name}."):
+            raise
+        raise SurefootError(
+            f"'{path}': there is no module '{module}' in this folder or among the installed packages."
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(folder)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = get_close_matches(part, dir(found), n=1, cutoff=0.5)
+            guess = f" Did you mean '{near[0]}'?" if near else ""
+            raise SurefootError(f"'{path}': module '{module}' has no '{part}'.{guess}")
+        found = getattr(found, part)
+    return found
