@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +36,7 @@ def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str 
                 prog=prog,
                 description=description,
                 return_unknown_args=True,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+                config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as leaving:
         if not leaving.code:
@@ -59,7 +56,9 @@ def _first_paragraph(box: str) -> str:
         if line and set(line) <= {"─"}:
             break
         said.append(line)
-    text = " ".join(" ".join(said).split()).removeprefix("Error parsing ") or "The options cannot be read."
+    text = " ".join(" ".join(said).split()) or "The options cannot be read."
+    # "algorithm: " and the like are the names of groups, which the user has not typed.
+    text = re.sub(r"^(Error parsing )?([a-z]+: )?", "", text)
     return text if text.endswith(".") else text + "."
 
 
@@ -78,7 +77,8 @@ def _flags(options: type[Any]) -> Iterator[str]:
         if isinstance(each.type, type) and hasattr(each.type, "__dataclass_fields__"):
             yield from _flags(each.type)
         else:
-            yield "--" + each.name.replace("_", "-")
+            flag = each.name.replace("_", "-")
+            yield from (f"--{flag}", f"--no-{flag}") if isinstance(each.default, bool) else (f"--{flag}",)
     yield "--help"
 
 
@@ -113,31 +113,12 @@ def parse_pairs(words: Sequence[str], option: str) -> dict[str, Any]:
     return pairs
 
 
-def load_function(path: str, option: str) -> Any:
-    """What ``module:function`` names; modules in the current folder are found too."""
-    module_name, colon, name = path.partition(":")
-    if not colon or not module_name or not name:
-        raise SurefootError(f"{option} {path}: write module:function, such as {option} mycosts:too_fast.")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise SurefootError(f"{option} {path}: there is no module '{error.name}' here.") from None
-    value = getattr(module, name, None)
-    if not callable(value):
-        raise SurefootError(f"{option} {path}: module '{module_name}' has no function '{name}'.")
-    return value
-
-
-def open_run(path: str | Path) -> Any:
-    """The :class:`surefoot.Run` in a folder; a bare name is looked for under ``runs/`` too."""
-    from surefoot.training.run import Run
-
+def find_run(path: str | Path) -> Path:
+    """The folder of a run that the user names; a bare name is looked for below ``runs/`` too."""
     folder = Path(path)
     if not folder.exists() and (RUNS / folder).exists():
-        folder = RUNS / folder
-    return Run(folder)
+        return RUNS / folder
+    return folder
 
 
 def free_folder(name: str) -> Path:
@@ -148,19 +129,28 @@ def free_folder(name: str) -> Path:
     return RUNS / f"{name}-{number}"
 
 
-def print_table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2) -> None:
+def table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2) -> str:
     """Columns of text, each as wide as its widest entry; the last one is free to run on."""
     lines = list(rows.items()) if isinstance(rows, Mapping) else [tuple(row) for row in rows]
-    if not lines:
-        return
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]) - 1)]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
-        print(" " * indent + "  ".join([*cells, line[-1]]).rstrip())
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        (" " * indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    )
 
 
-def command_line(prog: str, argv: Sequence[str]) -> str:
-    """The command as one would type it again; kept in the record of a run."""
-    import shlex
+def environments() -> dict[str, str]:
+    """What ``--env`` takes, with a line about each."""
+    from surefoot.envs import ABOUT, ENVIRONMENTS
 
-    return shlex.join([*prog.split(), *argv])
+    return {name: ABOUT[name] for name in ENVIRONMENTS} | {
+        "gymnasium:ID": "any environment of Gymnasium, such as gymnasium:CartPole-v1",
+        "python:MODULE.FUNCTION": "your own function that returns a Gymnasium environment",
+    }
+
+
+def algorithms() -> dict[str, str]:
+    """What ``surefoot train`` takes, with a line about each."""
+    from surefoot.algorithms import ABOUT, ALGORITHMS
+
+    return {name: ABOUT[name] for name in ALGORITHMS}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from surefoot.cli._common import RUNS, print_table
+from surefoot.cli import _common
+from surefoot.cli._common import RUNS, table
 from surefoot.errors import SurefootError, unknown
-
-SUMMARY = "list algorithms, environments, demonstrations, experiments or runs"
 
 USAGE = """\
 usage: surefoot list [algorithms | environments | demos | experiments | runs] [FOLDER]
@@ -37,31 +36,26 @@ def main(argv: list[str]) -> int:
 
 def algorithms(_: list[str]) -> None:
     """Names as ``surefoot train`` takes them."""
-    from surefoot.algorithms import ABOUT, ALGORITHMS
-
-    print_table({name: ABOUT[name] for name in ALGORITHMS})
+    print(table(_common.algorithms()))
 
 
 def environments(_: list[str]) -> None:
     """Ours, and how to name any other."""
-    from surefoot.envs import ABOUT, ENVIRONMENTS
-
-    others = {"gymnasium:ID": "any environment that Gymnasium knows, such as gymnasium:CartPole-v1"}
-    print_table({name: ABOUT[name] for name in ENVIRONMENTS} | others)
+    print(table(_common.environments()))
 
 
 def demos(_: list[str]) -> None:
     """The demonstrations that come with the package."""
     from surefoot.data import demonstrations
 
-    print_table([(name,) for name in demonstrations.bundled()])
+    print(table([(name,) for name in demonstrations.bundled()]))
 
 
 def experiments(_: list[str]) -> None:
     """Names as ``surefoot reproduce`` takes them."""
     from surefoot.experiments import ABOUT, EXPERIMENTS
 
-    print_table({name: ABOUT[name] for name in EXPERIMENTS})
+    print(table({name: ABOUT[name] for name in EXPERIMENTS}))
 
 
 def runs(rest: list[str]) -> None:
@@ -94,9 +88,7 @@ def runs(rest: list[str]) -> None:
             )
         except SurefootError as error:
             print(f"warning: {error}", file=sys.stderr)
-    if not rows:
-        print(f"  none in {top}/")
-    print_table(rows)
+    print(table(rows) if rows else f"  none in {top}/")
 
 
 LISTS = {

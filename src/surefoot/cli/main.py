@@ -5,6 +5,7 @@ Neither JAX nor any algorithm is imported here, so that help and errors come at 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from difflib import get_close_matches
@@ -25,6 +26,8 @@ COMMANDS = {
 }
 """Name of a command -> what it does. Its code is the module of that name in this package."""
 
+OPTIONS = ("--help", "--version")
+
 EXAMPLES = """\
 Examples:
   surefoot demo
@@ -33,6 +36,9 @@ Examples:
   surefoot compare runs/scopil-1 runs/discrete-sac-1 --out report.html
 
 `surefoot COMMAND --help` says more."""
+
+NOT_OUR_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system may refuse: no room, no permission."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,13 +51,19 @@ def main(argv: list[str] | None = None) -> int:
     except SurefootError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone, as `head` does. Keep Python from trying to write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in NOT_OUR_FAULT:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}.", file=sys.stderr)
+        return 2
 
 
 def _dispatch(words: list[str]) -> int:
@@ -65,20 +77,23 @@ def _dispatch(words: list[str]) -> int:
         print(f"surefoot {__version__}")
         return 0
     if command not in COMMANDS:
-        kind = "option" if command.startswith("-") else "command"
-        near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
-        guess = f" Did you mean `surefoot {near[0]}`?" if near else f" Known: {', '.join(COMMANDS)}."
+        kind, known = ("option", OPTIONS) if command.startswith("-") else ("command", tuple(COMMANDS))
+        near = get_close_matches(command, known, n=1, cutoff=0.5)
+        guess = f" Did you mean `surefoot {near[0]}`?" if near else f" Known: {', '.join(known)}."
         raise SurefootError(f"Unknown {kind} '{command}'.{guess} See `surefoot --help`.")
+    # An installed command does not look for modules where it is called, but a user's own costs are there.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     return import_module(f"surefoot.cli.{command}").main(rest)
 
 
 def _print_help() -> None:
-    from surefoot.cli._common import print_table
+    from surefoot.cli._common import table
 
     print("usage: surefoot COMMAND ...\n")
     print("Safe reinforcement and imitation learning: policies that respect constraints,")
     print("given as costs or only shown in demonstrations.\n\nCommands:")
-    print_table(COMMANDS)
+    print(table(COMMANDS))
     print(f"\n{EXAMPLES}")
 
 

@@ -1,0 +1,43 @@
+"""``surefoot resume RUN``: goes on where a run was stopped, whether it was asked to stop or killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from surefoot.cli._common import find_run, parse
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to go on with."""
+
+    run: Positional[Path]
+    """Folder of the run, or its name below runs/."""
+
+
+def main(argv: list[str]) -> int:
+    """Trains the steps that are left; a finished run is left as it is."""
+    options = parse(
+        Options,
+        argv,
+        prog="surefoot resume",
+        description="Go on with a run that was stopped, from its last checkpoint to its last step. "
+        "The settings are those in the run's folder.",
+    )
+    from surefoot.training.run import Run
+
+    folder = find_run(options.run)
+    if Run(folder).finished:
+        print(f"{folder} is finished already.\nNext: surefoot evaluate {folder}")
+        return 0
+    from surefoot.training.fit import resume
+
+    try:
+        resume(folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Stopped. Go on with: surefoot resume {folder}") from None
+    print(f"Run: {folder}\nNext: surefoot evaluate {folder}")
+    return 0

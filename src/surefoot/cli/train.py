@@ -1,0 +1,197 @@
+"""``surefoot train ALGORITHM ...``: every setting of the algorithm and of the environment is an option."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from surefoot.cli._common import algorithms, environments, free_folder, parse, parse_pairs, parse_seeds, table
+from surefoot.errors import SurefootError
+
+LESSON = """\
+usage: surefoot train ALGORITHM [--env ENVIRONMENT] [--demos NAME] [--steps N] [--seeds 5] ...
+
+Trains one or several seeds of an algorithm and keeps everything in a folder, the run: settings,
+metrics, checkpoints and the policy. A run that is stopped goes on with `surefoot resume RUN`.
+
+Algorithms:
+{algorithms}
+`surefoot train ALGORITHM --help` lists all settings, with their defaults.
+
+Demonstrations that come along (--demos), or give a folder:
+  {demonstrations}
+
+Environments (--env):
+{environments}
+The options of an environment are options here: --constraints zone speed --board island.
+`surefoot train scopil --env gymnasium:CartPole-v1 --help` shows those of any Gymnasium environment.
+
+Examples:
+  surefoot train discrete-sac --steps 100000
+      the marble maze, one seed, no regard for constraints; the run is runs/discrete-sac-1
+  surefoot train scopil --demos marble-maze/zone+speed --constraints zone speed --seeds 5
+      five seeds at once, in one compiled program, beside demonstrations that keep both constraints
+  surefoot train scopil --demos marble-maze/two-modes --board island --run runs/modes --epsilon 0.05
+      a setting of the algorithm, and a folder of your choice
+  surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left
+      any Gymnasium environment; the cost is a function in mycosts.py, see docs/own-environment.md
+
+Then: surefoot evaluate RUN, surefoot compare RUN RUN, surefoot render RUN."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How long, how often, and where it is kept."""
+
+    env: str = "MarbleMaze-v0"
+    """Environment: a name from `surefoot list environments`, gymnasium:ID, or python:MODULE.FUNCTION."""
+    demos: str | None = None
+    """Demonstrations: a name from `surefoot list demos`, or a folder."""
+    steps: int = 100_000
+    """Environment steps a seed; gradient steps for an algorithm that learns from demonstrations alone."""
+    seeds: str = "1"
+    """How many seeds (5), or which (0,3,7)."""
+    run: Path | None = None
+    """Folder of the run; runs/ALGORITHM-NUMBER if not given."""
+    overwrite: bool = False
+    """Replace a run that is in that folder."""
+    envs: int = 16
+    """Environments side by side."""
+    log_every: int | None = None
+    """Environment steps between two rows of metrics; chosen from --steps if not given."""
+    evaluate_every: int | None = None
+    """Environment steps between two evaluations while training; none if not given."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints."""
+    progress: bool = True
+    """Show progress."""
+
+
+@dataclass(frozen=True)
+class GymnasiumOptions:
+    """What the library cannot know of an environment from elsewhere."""
+
+    cost: str | None = None
+    """MODULE:FUNCTION for the cost of a step, cost(observation, action, next_observation, info);
+    info["cost"] if not given."""
+    constraints: tuple[str, ...] | None = None
+    """A name for each cost."""
+    limits: tuple[float, ...] | None = None
+    """Largest expected cost of a safe episode, one a constraint; 0 if not given."""
+    success: str | None = None
+    """Key of info, or MODULE:FUNCTION, that says whether the task is solved."""
+    horizon: int | None = None
+    """Steps after which an episode is cut; the environment's own limit if not given."""
+    option: tuple[str, ...] = ()
+    """NAME=VALUE for the environment itself, such as is_slippery=false; several may follow."""
+
+    def as_options(self) -> dict[str, Any]:
+        """As ``surefoot.make`` takes them."""
+        given = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        pairs = parse_pairs(given.pop("option"), "--option")
+        return {name: value for name, value in given.items() if value is not None} | (
+            {"env_options": pairs} if pairs else {}
+        )
+
+
+def main(argv: list[str]) -> int:
+    """Trains; the exit code is 0 when all steps are done."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_lesson())
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name.startswith("-"):
+        raise SurefootError("The algorithm comes first, such as `surefoot train scopil --steps 100000`.")
+
+    from surefoot.algorithms import algorithm
+
+    learner_class = algorithm(name)
+    prog = f"surefoot train {name}"
+    options = parse(
+        options_of(learner_class, environment_options(_peek(rest, "--env", RunOptions.env))),
+        rest,
+        prog=prog,
+        description=(learner_class.__doc__ or "").partition("\n\n")[0],
+    )
+    train(options.algorithm, options.environment, options.run, command=shlex.join([*prog.split(), *rest]))
+    return 0
+
+
+def options_of(learner: type[Any], environment: type[Any]) -> type[Any]:
+    """The dataclass whose fields are all options: of the run, the algorithm and the environment."""
+    return dataclasses.make_dataclass(
+        "Train", [("run", RunOptions), ("algorithm", learner), ("environment", environment)]
+    )
+
+
+def environment_options(env: str) -> type[Any]:
+    """The dataclass of an environment's options; raises :class:`SurefootError` for an unknown name."""
+    if env.startswith(("gymnasium:", "python:")):
+        return GymnasiumOptions
+    from surefoot.envs import environment
+
+    return environment(env)
+
+
+def train(learner: Any, environment: Any, options: RunOptions, *, command: str) -> None:
+    """Makes the world, loads the demonstrations, trains, and says what to do next."""
+    from surefoot import worlds
+    from surefoot.algorithms import name_of
+    from surefoot.data import demonstrations
+
+    name = name_of(learner)
+    if learner.needs_demonstrations and options.demos is None:
+        raise SurefootError(f"{name} learns from demonstrations: add --demos NAME. See `surefoot list demos`.")
+    seeds = parse_seeds(options.seeds)
+    demos = None if options.demos is None else demonstrations.load(options.demos)
+    if isinstance(environment, GymnasiumOptions):
+        world_options = environment.as_options()
+    else:
+        world_options = {each.name: getattr(environment, each.name) for each in dataclasses.fields(environment)}
+    world = worlds.make(options.env, envs=options.envs, **world_options)
+    folder = options.run or free_folder(name)
+    from surefoot.training.fit import fit
+
+    try:
+        fit(
+            learner,
+            world,
+            demonstrations=demos,
+            steps=options.steps,
+            seeds=seeds,
+            run=folder,
+            overwrite=options.overwrite,
+            log_every=options.log_every,
+            evaluate_every=options.evaluate_every,
+            checkpoint_every=options.checkpoint_every,
+            progress=options.progress,
+            command=command,
+            source=options.demos,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Stopped. Go on with: surefoot resume {folder}") from None
+    print(f"Run: {folder}\nNext: surefoot evaluate {folder}")
+
+
+def _peek(words: Sequence[str], flag: str, default: str) -> str:
+    """The value of one option, needed before the others can be known."""
+    value = default
+    for here, after in pairwise([*words, default]):
+        if here == flag:
+            value = after
+        elif here.startswith(f"{flag}="):
+            value = here.partition("=")[2]
+    return value
+
+
+def _lesson() -> str:
+    from surefoot.data.demonstrations import bundled
+
+    return LESSON.format(
+        algorithms=table(algorithms()), environments=table(environments()), demonstrations="  ".join(bundled())
+    )
