@@ -259,7 +259,7 @@ def _flat_observation(space: dict[str, Any], where: str) -> tuple[Any, dict[str,
         n, start = int(space["n"]), int(space.get("start", 0))
 
         def one_hot(values: np.ndarray) -> np.ndarray:
-            index = values.reshape(-1).astype(np.int64) - start
+            index = _whole(values, where).reshape(-1) - start
             if len(index) and not (index.min() >= 0 and index.max() < n):
                 raise SurefootError(
                     f"'{where}' has observations outside {start} .. {start + n - 1}, its Discrete space."
@@ -279,7 +279,7 @@ def _flat_action(space: dict[str, Any], where: str) -> tuple[Any, dict[str, Any]
         start = int(space.get("start", 0))
 
         def index(values: np.ndarray) -> np.ndarray:
-            return values.reshape(-1).astype(np.int64) - start
+            return _whole(values, where).reshape(-1) - start
 
         return index, discrete_space(int(space["n"])), np.zeros(0, np.int32)
     if space["type"] == "Box":
@@ -287,6 +287,13 @@ def _flat_action(space: dict[str, Any], where: str) -> tuple[Any, dict[str, Any]
         empty = np.zeros((0, _size(flat)), np.float32)
         return lambda values: np.asarray(values, np.float32).reshape(len(values), -1), flat, empty
     raise SurefootError(f"'{where}' has {space['type']} actions; only Box and Discrete ones are read.")
+
+
+def _whole(values: np.ndarray, where: str) -> np.ndarray:
+    """As integers; raises if any is not one."""
+    if values.dtype.kind == "f" and not np.array_equal(values, np.round(values)):
+        raise SurefootError(f"'{where}' has a Discrete space, but values in it are not whole numbers.")
+    return values.astype(np.int64)
 
 
 def _cost_names(
@@ -306,7 +313,7 @@ def _cost_names(
     stored_names = episodes[0]["cost_names"]
     if stored_names:
         return stored_names, width
-    return (("cost",) if width == 1 else tuple(f"cost{i}" for i in range(width))), width
+    return (("cost",) if width == 1 else tuple(f"cost_{i}" for i in range(width))), width
 
 
 def discrete_space(n: int) -> dict[str, Any]:

@@ -20,11 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.data import _minari
+from surefoot.data import _minari, _npz
 from surefoot.errors import SurefootError, unknown
 from surefoot.task import Discrete, Task
 
-_BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the sets that come with the package lie."""
+store = _minari.store
+stored = _minari.stored
 _ROWS = ("observations", "actions", "rewards", "costs", "terminations", "truncations")
 _ARRAYS = (*_ROWS, "lengths", "final_observations")
 _ABOUT_ENVIRONMENT = ("environment", "env_spec", "spaces")
@@ -245,14 +248,15 @@ class Demonstrations:
             low, high = (np.asarray(bound, np.float64) for bound in (task.action.low, task.action.high))
             slack = 1e-5 * (1 + np.abs(np.where(np.isfinite(high - low), high - low, 0.0)))
             low, high = low - slack, high + slack
-        values = self.actions.reshape(self.steps, -1)
+        values = self.actions.reshape(self.steps, len(low))
         wrong = np.argwhere((values < low) | (values > high))
         if len(wrong):
             step, entry = wrong[0].tolist()
+            bounds = f"{float(low[entry]):.4g} to {float(high[entry]):.4g}"
             raise SurefootError(
                 f"{self._label} has {len(np.unique(wrong[:, 0]))} actions out of range, the first is "
-                f"{values[step, entry]:g} at {self._place(step)}; '{task.name}' takes "
-                f"{float(low[entry]):.4g} to {float(high[entry]):.4g}. Rescale them or leave the episodes out."
+                f"{values[step, entry]:g} at {self._place(step)}; '{task.name}' takes {bounds}. "
+                "Rescale them or leave the episodes out."
             )
 
     def _check_finite(self, key: str) -> None:
@@ -400,11 +404,11 @@ def _describe_actions(demos: Demonstrations) -> dict[str, Any]:
 
 def bundled() -> list[str]:
     """Names of the sets that come with the package."""
-    return sorted(str(f.parent.relative_to(_BUNDLED).as_posix()) for f in _BUNDLED.rglob(_minari.METADATA))
+    return sorted(str(f.parent.relative_to(BUNDLED).as_posix()) for f in BUNDLED.rglob(_minari.METADATA))
 
 
 def load(name_or_path: str | os.PathLike[str]) -> Demonstrations:
-    """A bundled set by name (``marble-maze/zone`` or ``zone``), a folder, or a Minari set by its id.
+    """A bundled set by name (``marble-maze/zone`` or ``zone``), a folder, an ``.npz`` file, or a Minari id.
 
     Raises :class:`SurefootError` with the nearest name if there is none, or if the files are damaged.
     """
@@ -416,16 +420,18 @@ def load(name_or_path: str | os.PathLike[str]) -> Demonstrations:
             raise SurefootError(
                 f"'{name}' is a bundled set and also a folder here; write '{matches[0]}' or './{name}'."
             )
-        return Demonstrations(**_minari.read(_BUNDLED / matches[0]))
+        return Demonstrations(**_minari.read(BUNDLED / matches[0]))
     for path in (Path(name).expanduser(), _minari.store() / name):
         folder = _minari.find(path)
         if folder is not None:
             demos = Demonstrations(**_minari.read(folder))
             return demos if demos.name else replace(demos, name=path.resolve().name)
+    if Path(name).is_file() and Path(name).suffix.lower() == ".npz":
+        return Demonstrations(**_npz.read(Path(name)))
     if Path(name).exists():
         raise SurefootError(
-            f"'{name}' is no set of demonstrations: it has no {_minari.METADATA}. "
-            "Convert files with `surefoot demos import`."
+            f"'{name}' is no set of demonstrations: it is neither a Minari folder (which has a "
+            f"{_minari.METADATA}) nor an .npz file; docs/demonstrations.md tells the format."
         )
     names = known if "/" in name else [full.partition("/")[2] for full in known]
     raise unknown("demonstrations", name, names + _minari.stored(), "See `surefoot demos list`.")
