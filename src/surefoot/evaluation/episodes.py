@@ -121,12 +121,12 @@ def read_tables(path: Any) -> dict[str, EpisodeTable]:
     Raises :class:`SurefootError` if the file is missing, cut short or not of this kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             prefixes = [name.removesuffix("returns") for name in file.files if name.endswith("returns")]
             return {prefix: EpisodeTable.from_arrays(file, prefix) for prefix in prefixes}
     except FileNotFoundError:
         raise SurefootError(f"There is no {path}; run `surefoot evaluate` on the run first.") from None
-    except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
         raise SurefootError(f"{path} is damaged ({error}); run `surefoot evaluate` on the run again.") from None
 
 
@@ -186,7 +186,7 @@ def ways(table: EpisodeTable, points: Any, centre: tuple[float, float]) -> np.nd
     ``points`` turns observations ``[n, obs]`` into positions ``[n, 2]`` (px).
     """
     found = np.zeros(table.paths.shape[:2], int)
-    for seed, episode in np.argwhere(table.success[:, : table.paths.shape[1]]):
+    for seed, episode in np.argwhere(table.success[:, : table.paths.shape[1]]).tolist():
         side = side_of(points(table.path(seed, episode)[0]), centre)
         found[seed, episode] = 0 if math.isnan(side) else (1 if side > 0 else -1)
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError, check_range, unknown
@@ -77,46 +78,42 @@ def rollout(
             policy = jax.tree.map(lambda x, i=index: x[i] if eqx.is_array(x) else x, policies)
             key_fresh, key_play = jax.random.split(keys[index])
             _, batch = world.fresh(key_fresh).collect(policy, Episodes(episodes), key_play)
-            rows.append(jax.tree.map(np.asarray, _columns(batch, kept)))
+            rows.append(_columns(jax.tree.map(np.asarray, batch), kept, np))
     return _join(rows)
 
 
 @eqx.filter_jit
-def _play_all(world: World, policies: PyTree, episodes: int, keep: int, keys: PRNGKeyArray) -> dict[str, Any]:
+def _play_all(
+    world: World, policies: PyTree, episodes: int, keep: int, keys: Key[Array, " seeds"]
+) -> dict[str, Any]:
     def play(policy: Acts, key: PRNGKeyArray) -> dict[str, Any]:
         _, batch = world.collect(policy, Episodes(episodes), key)
-        return _columns(batch, keep)
+        return _columns(batch, keep, jnp)
 
     return eqx.filter_vmap(play, in_axes=(eqx.if_array(0), 0))(policies, keys)
 
 
-def _columns(batch: Trajectories, keep: int) -> dict[str, Array]:
-    """One seed's rows of an :class:`EpisodeTable` from a batch of whole episodes ``[time, episodes]``."""
-    valid = jnp.asarray(batch.valid)
-    lengths = jnp.sum(valid, axis=0)
-    last = jnp.maximum(lengths - 1, 0)
-    column = jnp.arange(valid.shape[1])
+def _columns(batch: Trajectories, keep: int, xp: ModuleType) -> dict[str, Any]:
+    """One seed's rows of an :class:`EpisodeTable` from a batch of whole episodes ``[time, episodes]``.
 
-    def at_end(values: Array) -> Array:
-        return jnp.asarray(values)[last, column]
-
+    ``xp`` is ``jax.numpy`` inside a compiled call, ``numpy`` for a world on the host.
+    """
+    lengths = xp.sum(batch.valid, axis=0)
+    last = xp.maximum(lengths - 1, 0)
+    column = xp.arange(len(lengths))
     # Observations 0 .. T: the one before each step, then the successor of the last; padding repeats it.
-    time = jnp.arange(valid.shape[0] + 1)
-    first = jnp.asarray(batch.observation)[:1, :keep]
-    after = jnp.asarray(batch.next_observation)[:, :keep]
-    paths = jnp.concatenate([first, after])
-    index = jnp.minimum(time[:, None], lengths[None, :keep])
-    paths = paths[index, column[None, :keep]]
-    violations = (jnp.asarray(batch.cost)[:, :keep] > 0) & valid[:, :keep, None]
+    seen = xp.concatenate([batch.observation[:1, :keep], batch.next_observation[:, :keep]])
+    index = xp.minimum(xp.arange(len(seen))[:, None], lengths[None, :keep])
+    violations = (batch.cost[:, :keep] > 0) & batch.valid[:, :keep, None]
     return {
-        "returns": at_end(batch.totals.reward),
+        "returns": batch.totals.reward[last, column],
         "lengths": lengths,
-        "success": jnp.any(jnp.asarray(batch.success) & valid, axis=0),
-        "violating_steps_any": at_end(batch.totals.any_violating_steps),
-        "costs": at_end(batch.totals.cost),
-        "violating_steps": at_end(batch.totals.violating_steps),
-        "paths": jnp.swapaxes(paths, 0, 1),
-        "path_violations": jnp.swapaxes(violations, 0, 1),
+        "success": xp.any(batch.success & batch.valid, axis=0),
+        "violating_steps_any": batch.totals.any_violating_steps[last, column],
+        "costs": batch.totals.cost[last, column],
+        "violating_steps": batch.totals.violating_steps[last, column],
+        "paths": xp.swapaxes(seen[index, column[None, :keep]], 0, 1),
+        "path_violations": xp.swapaxes(violations, 0, 1),
     }
 
 
