@@ -139,6 +139,11 @@ def table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2)
     )
 
 
+def print_table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2) -> None:
+    """Prints :func:`table`."""
+    print(table(rows, indent=indent))
+
+
 def environments() -> dict[str, str]:
     """What ``--env`` takes, with a line about each."""
     from surefoot.envs import ABOUT, ENVIRONMENTS

@@ -1,0 +1,47 @@
+"""Set before anything is imported: no screen, no threads beside pytest's own workers, no user's cache."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+# What the library keeps between runs, compiled programs above all, must not come from or go to a user's folder.
+os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"surefoot-tests-{os.getuid()}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def surefoot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Runs ``surefoot WORDS...`` in this process and in a folder of its own."""
+    from surefoot.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Outcome:
+        capsys.readouterr()
+        try:
+            code = main(list(words))
+        except SystemExit as leaving:  # tyro leaves this way after --help
+            code = int(leaving.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
