@@ -170,8 +170,8 @@ def _make_gymnasium(name: str, options: dict[str, Any]) -> Any:
         return gymnasium.make(name, disable_env_checker=True, **options)
     except gymnasium.error.DependencyNotInstalled as error:
         raise SurefootError(
-            f"'gymnasium:{name}' needs a package that is not installed: {error} "
-            'For MuJoCo, `pip install "surefoot[mujoco]"`.'
+            f"'gymnasium:{name}' needs a package that is not installed: {error}; "
+            'for MuJoCo, `pip install "surefoot[mujoco]"`.'
         ) from error
     except TypeError as error:
         raise _option_error(f"gymnasium:{name}", options, error) from error
