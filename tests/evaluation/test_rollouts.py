@@ -25,7 +25,7 @@ HORIZON, GOAL = 9, 5
 
 @dataclass(frozen=True)
 class Stairs:
-    """Climb by 0 or 1 a step from step 0, 1 or 2. Reward: the height. Cost: standing still; being at 3 or 4."""
+    """Climb by 0 or 1 from a height of 0, 1 or 2. Reward: height. Costs: standing still; being at 3 or 4."""
 
     @property
     def task(self) -> Task:
@@ -58,7 +58,7 @@ def world():
 
 
 class Host:
-    """The same world behind the face of one that is stepped on the host, padded to its own longest episode."""
+    """The same world as if stepped on the host, padded to its own longest episode."""
 
     compiled = False
 

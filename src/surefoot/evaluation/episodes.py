@@ -101,9 +101,7 @@ class EpisodeTable:
         """With the paths of at most ``most`` episodes a seed, and of at most ``numbers`` numbers in all."""
         each = self.seeds * int(np.prod(self.paths.shape[2:]))
         keep = max(1, min(most, numbers // max(each, 1)))
-        return replace(
-            self, paths=self.paths[:, :keep], path_violations=self.path_violations[:, :keep]
-        )
+        return replace(self, paths=self.paths[:, :keep], path_violations=self.path_violations[:, :keep])
 
     def arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Every array by name, for a file."""
@@ -127,7 +125,9 @@ def read_tables(path: Any) -> dict[str, EpisodeTable]:
     except FileNotFoundError:
         raise SurefootError(f"There is no {path}; run `surefoot evaluate` on the run first.") from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        raise SurefootError(f"{path} is damaged ({error}); run `surefoot evaluate` on the run again.") from None
+        raise SurefootError(
+            f"{path} is damaged ({error}); run `surefoot evaluate` again."
+        ) from None
 
 
 def summarise(

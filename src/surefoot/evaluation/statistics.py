@@ -139,9 +139,7 @@ def bootstrap_band(
     lower, upper = mean.copy(), mean.copy()
     some = known.any(axis=0)
     mean[some] = np.nanmean(np.where(known, curves, math.nan)[:, some], axis=0)
-    lower[some], upper[some] = np.nanquantile(
-        samples[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0
-    )
+    lower[some], upper[some] = np.nanquantile(samples[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return mean, lower, upper
 
 

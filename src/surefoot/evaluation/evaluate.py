@@ -1,0 +1,345 @@
+"""From a run folder, or policies in a world, to estimates. JAX is imported when something is played."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.envs import marble_maze_board as geometry
+from surefoot.errors import SurefootError, check_range, unknown
+from surefoot.evaluation import episodes as tables_of
+from surefoot.evaluation.episodes import EpisodeTable, summarise
+from surefoot.evaluation.statistics import Estimate
+from surefoot.training.run import Run, atomic_write, write_json
+
+if TYPE_CHECKING:
+    from surefoot.worlds.world import World
+else:
+    World = Any  # a world brings JAX, which is imported when something is played
+
+FORMAT = 1
+KEPT_PATHS = 30
+"""Paths a seed that ``rollouts.npz`` keeps."""
+NO_COST = "violations cannot be measured: the environment reports no cost"
+MODES = ("sample", "greedy", "both")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found; :func:`table` prints it."""
+
+    metrics: dict[str, Estimate]
+    """By name, see ``surefoot.evaluation.episodes.DEFINITIONS``."""
+    environment: str
+    constraints: tuple[str, ...]
+    mode: str
+    """``sample``, ``greedy`` or ``both`` (the greedy numbers then carry ``greedy_`` in front)."""
+    episodes: int
+    """Episodes a seed and set of starts."""
+    seeds: tuple[int, ...]
+    """Seeds of the training, one policy each."""
+    seed: int
+    """Seed of the evaluation: starts and sampled actions."""
+    steps: int = 0
+    """Environment steps of training behind the policies."""
+    method: str = ""
+    """Name of the algorithm."""
+    warnings: tuple[str, ...] = ()
+    """Signs of failure that the episodes show."""
+    notes: tuple[str, ...] = ()
+    """What could not be measured, and why."""
+    tables: Mapping[str, EpisodeTable] = field(default_factory=dict, repr=False)
+    """The episodes by prefix (``""``, ``test_``, ``greedy_``, ``greedy_test_``); none if read from a file."""
+
+    @property
+    def violation_rate(self) -> Estimate:
+        """Share of episodes with a violation; :class:`SurefootError` if the environment reports no cost."""
+        if "violating_episodes" not in self.metrics:
+            raise SurefootError(f"{self.environment}: {NO_COST}.")
+        return self.metrics["violating_episodes"]
+
+    @property
+    def table(self) -> EpisodeTable:
+        """The episodes from the starts of the run's own world."""
+        if "" not in self.tables:
+            raise SurefootError("This evaluation holds no episodes; read them from rollouts.npz.")
+        return self.tables[""]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``evaluation.json`` holds."""
+        return {
+            "format": FORMAT,
+            "method": self.method,
+            "environment": self.environment,
+            "constraints": list(self.constraints),
+            "steps": self.steps,
+            "seeds": list(self.seeds),
+            "mode": self.mode,
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "metrics": {name: value.as_dict() for name, value in self.metrics.items()},
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+        }
+
+
+def evaluate(
+    run: Run | str | Path,
+    *,
+    episodes: int = 200,
+    mode: str = "sample",
+    seed: int = 12345,
+    out: bool = True,
+    world: World | None = None,
+) -> Evaluation:
+    """Plays the policies of a run and returns estimates with intervals.
+
+    ``episodes`` are played for each seed of the run, in its own world; a world with named sets of
+    starts (the Marble Maze) is played from its ``test`` starts as well, with ``test_`` in front of
+    the names. ``mode`` is ``sample``, ``greedy`` or ``both``. ``seed`` decides starts and actions: the
+    same seed gives the same starts to every method. ``out`` writes ``evaluation.json``,
+    ``rollouts.npz`` and ``summary.json`` into the folder. ``world`` is needed if the run's world was
+    made from an environment that cannot be made again by name.
+    """
+    from surefoot import worlds
+
+    check_range("episodes", episodes, low=1)
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    run = run if isinstance(run, Run) else Run(run)
+    if world is None:
+        world = worlds.from_description(run.config["world"])
+    metrics, tables, warnings, notes = _measure(
+        world, _policies(run), episodes=episodes, mode=mode, seed=seed, seeds=tuple(run.seeds)
+    )
+    found = Evaluation(
+        metrics=metrics,
+        environment=world.task.name,
+        constraints=world.task.constraints,
+        mode=mode,
+        episodes=episodes,
+        seeds=tuple(int(s) for s in run.seeds),
+        seed=seed,
+        steps=int(run.progress),
+        method=run.config["learner"]["name"],
+        warnings=tuple(warnings),
+        notes=tuple(notes),
+        tables=tables,
+    )
+    if out:
+        write(found, run)
+    return found
+
+
+def evaluate_policy(
+    policies: Any, world: World, *, episodes: int = 200, mode: str = "sample", seed: int = 12345
+) -> dict[str, Estimate]:
+    """Estimates by name for policies that are at hand: a policy with a leading seeds axis on every array.
+
+    Otherwise like :func:`evaluate`; nothing is written.
+    """
+    check_range("episodes", episodes, low=1)
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    return _measure(world, policies, episodes=episodes, mode=mode, seed=seed)[0]
+
+
+def _measure(
+    world: World,
+    policies: Any,
+    *,
+    episodes: int,
+    mode: str,
+    seed: int,
+    seeds: tuple[int, ...] | None = None,
+) -> tuple[dict[str, Estimate], dict[str, EpisodeTable], list[str], list[str]]:
+    import jax
+
+    from surefoot.evaluation.rollouts import rollout
+
+    task = world.task
+    island = _island(world)
+    keep = episodes if island else KEPT_PATHS
+    metrics: dict[str, Estimate] = {}
+    tables: dict[str, EpisodeTable] = {}
+    warnings: list[str] = []
+    notes = [] if task.constraints else [NO_COST + "."]
+    places = {"": world} | ({"test_": test} if (test := _with_starts(world, "test")) is not None else {})
+    for each_mode in ("sample", "greedy") if mode == "both" else (mode,):
+        for index, (place, where) in enumerate(places.items()):
+            prefix = ("greedy_" if mode == "both" and each_mode == "greedy" else "") + place
+            key = jax.random.fold_in(jax.random.key(seed), index)
+            found = rollout(where, policies, episodes, key, each_mode, keep)
+            metrics |= summarise(found, task.constraints, task.reports_success, prefix, task.limits)
+            tables[prefix] = found
+            if island:
+                passed = tables_of.ways(found, maze_positions, (island.x, island.y))
+                metrics[prefix + "way_left"] = tables_of.way_left(passed)
+                lost = tables_of.collapsed(passed)
+                if lost:
+                    named = [str(seeds[row] if seeds else row) for row in lost]
+                    warnings.append(
+                        f"mode collapse ({prefix + 'way_left'}): seed{'s' * (len(named) > 1)} "
+                        f"{', '.join(named)} take one of the two ways around the island in less than "
+                        "10 % of their successful episodes"
+                    )
+    return metrics, tables, warnings, notes
+
+
+def maze_positions(observations: np.ndarray) -> np.ndarray:
+    """Positions ``[..., 2]`` in px from observations of the Marble Maze ``[..., 8]``."""
+    return (np.asarray(observations)[..., :2] + 1) * (geometry.SIZE / 2)
+
+
+def _island(world: World) -> geometry.Disc | None:
+    env = getattr(world, "env", None)
+    if world.task.name == "MarbleMaze-v0" and getattr(env, "board", None) == "island":
+        return geometry.board("island").zones[0]
+    return None
+
+
+def _with_starts(world: World, starts: str) -> World | None:
+    """The same world from another named set of starts; ``None`` if its environment has no such sets."""
+    env = getattr(world, "env", None)
+    if not (world.compiled and is_dataclass(env) and hasattr(env, "starts")):
+        return None
+    import jax
+
+    from surefoot.worlds.jax_world import JaxWorld
+
+    return JaxWorld.create(replace(env, starts=starts), 1, jax.random.key(0))  # type: ignore[arg-type]
+
+
+def _policies(run: Run) -> Any:
+    """The exported policies of every seed as one JAX policy with a leading seeds axis."""
+    raise NotImplementedError
+
+
+def write(evaluation: Evaluation, run: Run) -> None:
+    """Writes ``rollouts.npz``, ``evaluation.json`` and ``summary.json`` into the run's folder."""
+    arrays: dict[str, Any] = {}
+    for prefix, found in evaluation.tables.items():
+        arrays |= found.with_paths(KEPT_PATHS).arrays(prefix)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    atomic_write(run.path / "rollouts.npz", buffer.getvalue())
+    write_json(run.path / "evaluation.json", evaluation.as_dict())
+    write_json(run.path / "summary.json", [summary_cell(run.config, evaluation)])
+
+
+def read(path: str | Path) -> Evaluation:
+    """The evaluation of a run folder, without its episodes (``episodes.read_tables`` reads them).
+
+    Raises :class:`SurefootError` if there is none, or if the file is damaged.
+    """
+    file = Path(path) / "evaluation.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            raise SurefootError(
+                f"{file} has format {data['format']}, this version reads {FORMAT}; "
+                f"run `surefoot evaluate {path}` again."
+            )
+        return Evaluation(
+            metrics={name: Estimate.from_dict(value) for name, value in data["metrics"].items()},
+            environment=str(data["environment"]),
+            constraints=tuple(data["constraints"]),
+            mode=str(data["mode"]),
+            episodes=int(data["episodes"]),
+            seeds=tuple(int(s) for s in data["seeds"]),
+            seed=int(data["seed"]),
+            steps=int(data["steps"]),
+            method=str(data["method"]),
+            warnings=tuple(map(str, data["warnings"])),
+            notes=tuple(map(str, data["notes"])),
+        )
+    except FileNotFoundError:
+        raise SurefootError(f"{path} is not evaluated yet; run `surefoot evaluate {path}`.") from None
+    except SurefootError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SurefootError(f"{file} is damaged ({error!r}); run `surefoot evaluate {path}` again.") from None
+
+
+def setting_of(config: Mapping[str, Any]) -> str:
+    """The setting of a run in a few words: its board, if not the usual one, and its constraints."""
+    options = config.get("world", {}).get("options", {})
+    board = options.get("board", "gap")
+    constraints = options.get("constraints")
+    words = [] if board == "gap" else [str(board)]
+    if constraints is not None:
+        words.append("+".join(constraints) or "no constraints")
+    return " ".join(words) or "default"
+
+
+def summary_cell(
+    config: Mapping[str, Any], evaluation: Evaluation, method: str | None = None
+) -> dict[str, Any]:
+    """One cell of a ``summary.json``."""
+    return {
+        "method": method or evaluation.method,
+        "environment": evaluation.environment,
+        "setting": setting_of(config),
+        "steps": evaluation.steps,
+        "seeds": list(evaluation.seeds),
+        "metrics": {name: value.as_dict() for name, value in evaluation.metrics.items()},
+        "published": {},
+        "command": config.get("command"),
+        "versions": config.get("versions", {}),
+    }
+
+
+_PERCENT = ("success", "violating_episodes", "violating_policies", "way_left")
+
+
+def show(name: str, value: Estimate) -> str:
+    """An estimate as text: rates in percent, the interval in brackets; ``-`` if there is no number."""
+    if not np.isfinite(value.estimate):
+        return "-"
+    base = name.removeprefix("greedy_").removeprefix("test_").partition("/")[0]
+    text: Callable[[float], str]
+    if base in _PERCENT:
+        text = lambda x: f"{100 * x:.1f} %"  # noqa: E731
+        return f"{text(value.estimate)} [{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
+    places = 2 if max(abs(value.lower), abs(value.upper)) < 100 else 1
+    return f"{value.estimate:.{places}f} [{value.lower:.{places}f}, {value.upper:.{places}f}]"
+
+
+def table(evaluation: Evaluation) -> str:
+    """The evaluation as a table of text: one row a metric, one column a set of starts and mode."""
+    from rich.console import Console
+    from rich.table import Table
+
+    heads = {"": "train starts", "test_": "test starts"}
+    heads |= {f"greedy_{prefix}": f"{head}, greedy" for prefix, head in list(heads.items())}
+    prefixes = [prefix for prefix in heads if f"{prefix}return" in evaluation.metrics]
+    if prefixes == [""]:
+        heads[""] = "estimate"
+    names = [name for name in evaluation.metrics if not name.startswith(("test_", "greedy_"))]
+    title = " on ".join(filter(None, (evaluation.method, evaluation.environment)))
+    grid = Table(title=title, title_justify="left", caption_justify="left")
+    grid.add_column("metric")
+    for prefix in prefixes:
+        grid.add_column(heads[prefix], justify="right")
+    for name in names:
+        cells = [evaluation.metrics.get(prefix + name) for prefix in prefixes]
+        grid.add_row(name, *("" if cell is None else show(name, cell) for cell in cells))
+    seeds = len(evaluation.seeds)
+    n = evaluation.episodes * seeds
+    grid.caption = (
+        f"{seeds} seed{'s' * (seeds != 1)} x {evaluation.episodes} episodes, n = {n} a column; "
+        f"95 % intervals; mode: {evaluation.mode}"
+    )
+    console = Console(file=io.StringIO(), width=110)
+    console.print(grid)
+    for note in evaluation.notes:
+        console.print(f"note: {note}", markup=False)
+    for warning in evaluation.warnings:
+        console.print(f"warning: {warning}", markup=False)
+    return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
