@@ -1,0 +1,158 @@
+"""Experiments as data: what a paper's tables are made of, so that anybody can make them again.
+
+An :class:`Experiment` is a list of cells at each scale; a :class:`Cell` is one method in one setting,
+trained with several seeds and then evaluated. :mod:`surefoot.experiments.runner` runs them. The table
+below is plain text, and nothing here imports JAX, so that listing answers at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from importlib import import_module
+from typing import Any
+
+from surefoot.errors import SurefootError, unknown
+
+EXPERIMENTS = {
+    "scopil": "scopil:EXPERIMENT",
+}
+"""Name on the command line -> module and variable, relative to this package."""
+
+ABOUT = {
+    "scopil": "SCOPIL, its ablations, SAC, BC and ICRL on the Marble Maze; sensitivity and robustness",
+}
+"""One line each, for lists and help."""
+
+SCALES = {
+    "smoke": "a few minutes: does everything run?",
+    "laptop": "an evening or two on a laptop: the numbers that are committed",
+    "paper": "longer training, more seeds and episodes: a workstation or a cluster",
+}
+"""The scales that every experiment has, smallest first."""
+
+EXPERT = "expert"
+"""Algorithm name of a cell that trains nothing and evaluates the demonstrator."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method in one setting: what is trained, for how long, and how it is judged."""
+
+    method: str
+    """Label in tables, such as ``S-EiC``."""
+    algorithm: str
+    """Name in the table of algorithms, or ``expert``."""
+    setting: str
+    """Label of the setting, such as ``zone+speed``."""
+    environment: str = "MarbleMaze-v0"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the algorithm that differ from its defaults."""
+    world: Mapping[str, Any] = field(default_factory=dict)
+    """Options of ``sf.make``: those of the environment, and ``envs``."""
+    demonstrations: str | None = None
+    """Name or folder of the demonstrations."""
+    steps: int = 100_000
+    """Environment steps a seed (gradient steps for an algorithm that does not interact)."""
+    seeds: tuple[int, ...] = (0,)
+    episodes: int = 200
+    """Episodes a seed in each evaluation."""
+    group: str = "main"
+    """Part of the experiment, such as ``sensitivity``."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """What the paper says about this cell, by metric."""
+
+    @property
+    def name(self) -> str:
+        """``SETTING/METHOD``: unique in an experiment; also its place in the folder of runs."""
+        return f"{_plain(self.setting)}/{_plain(self.method)}"
+
+    @property
+    def trains(self) -> bool:
+        """False for the demonstrator."""
+        return self.algorithm != EXPERT
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-safe; :meth:`from_dict` reads it back."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Cell:
+        return cls(**{**values, "seeds": tuple(values["seeds"])})
+
+    def training_digest(self, version: str, demonstrations: str | None) -> str:
+        """Hex digest of everything that the trained policy depends on.
+
+        ``version`` is the package's, ``demonstrations`` the digest of the demonstrations' content.
+        """
+        parts = ("algorithm", "environment", "options", "world", "demonstrations", "steps", "seeds")
+        values = self.as_dict()
+        return _digest({part: values[part] for part in parts}, version, demonstrations)
+
+    def digest(self, version: str, demonstrations: str | None) -> str:
+        """Hex digest of everything that the cell's numbers depend on: training and evaluation."""
+        return _digest(self.training_digest(version, demonstrations), self.episodes)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A named list of cells at each scale, and the page that shows their numbers."""
+
+    name: str
+    about: str
+    cells: Callable[[str], tuple[Cell, ...]]
+    """Scale -> cells, in the order in which they run."""
+    claims: str
+    """``module:function`` in this package: records -> claims of the paper with a verdict each
+    (:class:`surefoot.experiments.results.Claim`)."""
+    page: str
+    """``module:function`` in this package; the function takes ``(records, scale, folder)``, writes the
+    page and its figures into ``folder`` and returns the page's path."""
+
+    def at(self, scale: str, only: tuple[str, ...] = ()) -> tuple[Cell, ...]:
+        """The cells of a scale; with ``only``, those whose name matches one of the patterns.
+
+        A pattern is a name with ``*`` and ``?``, such as ``zone+speed/*``. Raises
+        :class:`SurefootError` for an unknown scale and for a pattern that matches nothing.
+        """
+        if scale not in SCALES:
+            raise unknown("scale", scale, SCALES)
+        cells = self.cells(scale)
+        for pattern in only:
+            if not any(matches(cell, pattern) for cell in cells):
+                hint = f"See `surefoot reproduce {self.name} --scale {scale} --list`."
+                if any(mark in pattern for mark in "*?["):
+                    raise SurefootError(f"No cell of '{self.name}' at scale {scale} matches '{pattern}'. {hint}")
+                raise unknown("cell", pattern, (cell.name for cell in cells), hint)
+        return tuple(c for c in cells if not only or any(matches(c, pattern) for pattern in only))
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of that name; raises :class:`SurefootError` with the nearest name if there is none."""
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS, "See `surefoot reproduce --list`.")
+    return attribute(EXPERIMENTS[name])
+
+
+def attribute(path: str) -> Any:
+    """What ``module:name`` means inside this package."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"surefoot.experiments.{module}"), name)
+
+
+def matches(cell: Cell, pattern: str) -> bool:
+    """Whether the cell's name matches; upper and lower case are the same."""
+    return fnmatchcase(cell.name.lower(), pattern.lower())
+
+
+def _plain(label: str) -> str:
+    """The label without characters that trouble a shell or a file system."""
+    return re.sub(r"[^\w+=.,-]+", "-", label).strip("-.") or "cell"
+
+
+def _digest(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
