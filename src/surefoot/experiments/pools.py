@@ -1,0 +1,295 @@
+"""Where cells run: processes on this machine, or a Ray cluster. Both start the same process a cell.
+
+A pool has ``room`` (how many more cells it takes now), ``start(job)``, ``poll() -> [(job, Result)]``
+for cells that have ended since the last call, and ``stop()``, which lets running cells save and ends
+them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import surefoot
+from surefoot.errors import SurefootError
+from surefoot.experiments import Cell
+from surefoot.experiments.results import read_json, versions, write_json, write_text
+from surefoot.experiments.worker import Place
+
+GRACE = 60.0
+"""Seconds that a stopped process has for saving."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to run."""
+
+    cell: Cell
+    place: Place
+    command: str
+    fresh: bool = False
+
+    def plan(self) -> dict[str, Any]:
+        """What :mod:`surefoot.experiments.worker` reads."""
+        return {
+            "cell": self.cell.as_dict(),
+            "runs": str(self.place.runs.resolve()),
+            "command": self.command,
+            "fresh": self.fresh,
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a cell's process ended."""
+
+    code: int
+    """Its exit code; negative if a signal or a lost machine ended it, so that another try is worth it."""
+    message: str = ""
+    """What went wrong, in a line."""
+
+    @property
+    def lost(self) -> bool:
+        return self.code < 0
+
+
+class Pool(Protocol):
+    """The face of both pools."""
+
+    @property
+    def room(self) -> int: ...
+    def start(self, job: Job) -> None: ...
+    def poll(self) -> list[tuple[Job, Result]]: ...
+    def stop(self) -> None: ...
+
+
+# One process ----------------------------------------------------------------------------------------
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Environment variables that hold a process to ``threads`` threads and find this very package."""
+    package = str(Path(surefoot.__file__).resolve().parents[1])
+    path = os.environ.get("PYTHONPATH")
+    count = str(threads)
+    return {
+        "PYTHONPATH": os.pathsep.join([package, path] if path else [package]),
+        "PYTHONUNBUFFERED": "1",
+        "NPROC": count,  # the size of XLA's thread pools on the CPU
+        "OMP_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        # Several processes may share one GPU.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "false"),
+    }
+
+
+def launch(plan: Mapping[str, Any], place: Place, variables: Mapping[str, str]) -> subprocess.Popen:
+    """Starts the process of a cell; it stops, after saving, when its standard input is closed."""
+    file = place.state.with_suffix(".plan")
+    write_json(file, plan)
+    with open(place.log, "a") as log:
+        # A session of its own, so that Ctrl-C reaches the runner only, which then ends the cells in order.
+        return subprocess.Popen(
+            [sys.executable, "-m", "surefoot.experiments.worker", str(file)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **variables},
+            start_new_session=True,
+        )
+
+
+def result_of(process: subprocess.Popen, place: Place) -> Result:
+    """The result of a process that has ended; the message is the last line that it printed."""
+    code = process.returncode
+    if process.stdin:
+        process.stdin.close()
+    if code == 0:
+        return Result(0)
+    if code < 0:
+        return Result(code, f"the process was ended by signal {-code} (out of memory?); see {place.log}")
+    lines = place.log.read_text(errors="replace").splitlines() if place.log.exists() else []
+    last = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
+    tail = "" if code == 2 else f" (see {place.log})"
+    return Result(code, last.removeprefix("error: ") + tail)
+
+
+def end(processes: list[subprocess.Popen]) -> None:
+    """Asks processes to save and stop, waits, and kills those that do not."""
+    for process in processes:
+        if process.stdin:
+            process.stdin.close()
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Processes:
+    """``jobs`` processes at a time on this machine, which share its cores."""
+
+    def __init__(self, jobs: int) -> None:
+        if jobs < 1:
+            raise SurefootError(f"jobs = {jobs}: give the number of processes, at least 1.")
+        self._jobs = jobs
+        self._variables = environment(max(1, cores() // jobs))
+        self._running: list[tuple[Job, subprocess.Popen]] = []
+
+    @property
+    def room(self) -> int:
+        return self._jobs - len(self._running)
+
+    def start(self, job: Job) -> None:
+        self._running.append((job, launch(job.plan(), job.place, self._variables)))
+
+    def poll(self) -> list[tuple[Job, Result]]:
+        ended = [(job, process) for job, process in self._running if process.poll() is not None]
+        self._running = [pair for pair in self._running if pair not in ended]
+        return [(job, result_of(process, job.place)) for job, process in ended]
+
+    def stop(self) -> None:
+        end([process for _, process in self._running])
+        self._running = []
+
+
+# Ray ------------------------------------------------------------------------------------------------
+
+
+class Ray:
+    """Cells as tasks of a Ray cluster; Ray places them and retries those whose machine is lost.
+
+    Where the folder of runs is shared, a task works in it and a retry resumes from the last checkpoint.
+    Elsewhere a task works in the machine's own cache folder and sends its files back at the end.
+    """
+
+    def __init__(self, address: str, retries: int) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise SurefootError("--ray needs Ray: pip install 'surefoot[ray]'.") from None
+        self._ray = ray
+        variables = environment(1)
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                ignore_reinit_error=True,
+                runtime_env={"env_vars": {"PYTHONPATH": variables["PYTHONPATH"]}},
+            )
+        except Exception as error:  # Ray raises many kinds
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SurefootError(
+                f"No Ray cluster at '{address}' ({reason}). `ray start --head` starts one here; "
+                "then use --ray auto."
+            ) from None
+        self._remote = ray.remote(run_remotely).options(
+            num_cpus=1, max_retries=retries, retry_exceptions=False
+        )
+        self._variables = variables
+        self._running: dict[Any, Job] = {}
+
+    @property
+    def room(self) -> int:
+        return sys.maxsize
+
+    def start(self, job: Job) -> None:
+        token = uuid.uuid4().hex
+        write_text(job.place.state.with_suffix(".token"), token)
+        reference = self._remote.remote(job.plan(), token, self._variables, versions()["surefoot"])
+        self._running[reference] = job
+
+    def poll(self) -> list[tuple[Job, Result]]:
+        ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0) \
+            if self._running else ([], [])
+        ended = []
+        for reference in ready:
+            job = self._running.pop(reference)
+            try:
+                answer = self._ray.get(reference)
+            except (self._ray.exceptions.RayError, OSError) as error:
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                ended.append((job, Result(-1, f"lost on the cluster: {lines[-1]}")))
+                continue
+            if answer["files"] is not None:
+                unpack(answer["files"], job.place.runs)
+            ended.append((job, Result(answer["code"], answer["message"])))
+        return ended
+
+    def stop(self) -> None:
+        for reference in self._running:
+            self._ray.cancel(reference)
+        if self._running:
+            self._ray.wait(list(self._running), num_returns=len(self._running), timeout=GRACE)
+        self._running = {}
+        self._ray.shutdown()
+
+
+def run_remotely(
+    plan: Mapping[str, Any], token: str, variables: Mapping[str, str], version: str
+) -> dict[str, Any]:
+    """A cell on a machine of the cluster: exit code, message, and its files if the folder is not shared."""
+    if versions()["surefoot"] != version:
+        here = versions()["surefoot"]
+        message = f"this machine has surefoot {here}, the starter {version}; install the same everywhere"
+        return {"code": 2, "message": message, "files": None}
+    cell = Cell.from_dict(plan["cell"])
+    place = Place(Path(plan["runs"]), cell.name)
+    file = place.state.with_suffix(".token")
+    shared = file.exists() and file.read_text() == token
+    if not shared:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        place = Place(cache / "surefoot" / "ray" / place.runs.parent.name / place.runs.name, cell.name)
+    own = environment(1)
+    process = launch({**plan, "runs": str(place.runs)}, place, {**variables, "PYTHONPATH": own["PYTHONPATH"]})
+    try:
+        # Not wait(): a cancelled task gets its KeyboardInterrupt between two short sleeps.
+        while process.poll() is None:
+            time.sleep(0.1)
+    except BaseException:
+        end([process])
+        raise
+    result = result_of(process, place)
+    return {
+        "code": result.code,
+        "message": result.message,
+        "files": None if shared or result.code else pack(place),
+    }
+
+
+def pack(place: Place) -> bytes:
+    """A tar archive of the cell's files, without checkpoints, which only that machine needs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        # The state last: it says that the cell is finished.
+        for path in [*sorted(place.run.rglob("*")), place.log, place.state]:
+            inside = path.relative_to(place.runs)
+            if path.is_file() and "checkpoints" not in inside.parts:
+                archive.add(path, arcname=str(inside))
+    return buffer.getvalue()
+
+
+def unpack(archive: bytes, runs: Path) -> None:
+    """Writes the files of :func:`pack` below ``runs``; refuses names that would lie elsewhere."""
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as file:
+        file.extractall(runs, filter="data")

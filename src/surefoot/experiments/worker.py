@@ -1,0 +1,282 @@
+"""Trains and evaluates one cell, in a process of its own.
+
+``python -m surefoot.experiments.worker FILE`` runs the cell that the JSON file describes. The runner
+starts these processes, here or on a Ray cluster; the cell's numbers do not depend on which.
+
+What a cell leaves behind, under the folder of runs:
+
+    SETTING/METHOD/            the run: a folder like that of ``surefoot train``
+    .cells/SETTING/METHOD.json digests of what was trained, and the record once it is finished
+    .cells/SETTING/METHOD.log  what the process printed
+
+A process that is killed leaves the run's checkpoints; the next one resumes from the last. A process
+whose starter is gone saves and stops: it watches its standard input, which then closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surefoot.errors import SurefootError
+from surefoot.experiments import Cell
+from surefoot.experiments.results import read_json, versions, write_json
+
+if TYPE_CHECKING:
+    from surefoot.evaluation.episodes import EpisodeTable
+    from surefoot.evaluation.statistics import Estimate
+    from surefoot.training.run import Run
+
+EVALUATION_SEED = 12345
+"""Of starts and sampled actions: the same for every cell, so that all methods meet the same starts."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell's files are."""
+
+    runs: Path
+    """Folder of the experiment's runs at one scale."""
+    cell: str
+    """Name of the cell, ``SETTING/METHOD``."""
+
+    @property
+    def run(self) -> Path:
+        return self.runs / self.cell
+
+    @property
+    def state(self) -> Path:
+        return self.runs / ".cells" / f"{self.cell}.json"
+
+    @property
+    def log(self) -> Path:
+        return self.runs / ".cells" / f"{self.cell}.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.runs / ".cells" / f"{self.cell}.lock"
+
+
+def demonstrations_digest(cell: Cell) -> str | None:
+    """Digest of the content of the cell's demonstrations; ``None`` if it uses none."""
+    if cell.demonstrations is None:
+        return None
+    from surefoot.data import demonstrations
+
+    return demonstrations.load(cell.demonstrations).digest()
+
+
+def digests(cell: Cell) -> tuple[str, str]:
+    """Of the training, and of the whole cell (training and evaluation)."""
+    version, content = versions()["surefoot"], demonstrations_digest(cell)
+    return cell.training_digest(version, content), cell.digest(version, content)
+
+
+def finished(place: Place, digest: str) -> dict[str, Any] | None:
+    """The record of the cell if exactly this cell has been finished, else ``None``."""
+    state = read_json(place.state)
+    return state.get("record") if isinstance(state, dict) and state.get("digest") == digest else None
+
+
+def run_cell(cell: Cell, place: Place, command: str, *, fresh: bool = False) -> dict[str, Any]:
+    """Trains (or resumes, or finds trained) and evaluates the cell; returns its record.
+
+    ``fresh`` forgets what an earlier process left. Raises :class:`SurefootError` if another process
+    is at work on the same cell.
+    """
+    with locked(place.lock):
+        training, whole = digests(cell)
+        state = {} if fresh else read_json(place.state) or {}
+        if state.get("digest") == whole and state.get("record"):
+            return state["record"]
+        usable = state.get("training") == training
+        if not usable:
+            write_json(place.state, {"training": training})
+        found = _train_and_evaluate(cell, place, command, usable) if cell.trains else _evaluate_expert(cell)
+        record = _record(cell, found, command) | {"digest": whole}
+        write_json(place.state, {"training": training, "digest": whole, "record": record})
+        return record
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of a cell after its evaluation."""
+
+    metrics: Mapping[str, Estimate]
+    per_seed: Mapping[str, list[float]]
+    warnings: tuple[str, ...] = ()
+
+
+def _train_and_evaluate(cell: Cell, place: Place, command: str, usable: bool) -> Found:
+    from surefoot.evaluation.evaluate import evaluate
+
+    run = _trained(cell, place, command, usable)
+    found = evaluate(run, episodes=cell.episodes, mode="both", seed=EVALUATION_SEED)
+    per_seed = {
+        prefix + name: values
+        for prefix, table in found.tables.items()
+        for name, values in each_seed(table).items()
+    }
+    return Found(found.metrics, per_seed, found.warnings)
+
+
+def _trained(cell: Cell, place: Place, command: str, usable: bool) -> Run:
+    """The finished run: resumed if its folder holds a part of the same training."""
+    import surefoot as sf
+    from surefoot.algorithms import algorithm
+    from surefoot.training.run import Run
+
+    if usable and place.run.exists():
+        try:
+            run = Run(place.run)
+            return run if run.finished else sf.resume(place.run)
+        except SurefootError as error:
+            # Killed before its first checkpoint, or damaged: nothing is lost but time, start again.
+            print(f"cannot resume, starting again: {error}", flush=True)
+    return sf.fit(
+        algorithm(cell.algorithm)(**tuples(cell.options)),
+        sf.make(cell.environment, **tuples(cell.world)),
+        demonstrations=sf.demonstrations.load(cell.demonstrations) if cell.demonstrations else None,
+        steps=cell.steps,
+        seeds=cell.seeds,
+        run=place.run,
+        overwrite=True,
+        progress=False,
+        command=command,
+        source=cell.demonstrations,
+    )
+
+
+def _evaluate_expert(cell: Cell) -> Found:
+    import equinox as eqx
+    import jax
+
+    import surefoot as sf
+    from surefoot.envs.marble_maze_expert import Expert
+    from surefoot.evaluation.evaluate import evaluate_policy
+
+    world = sf.make(cell.environment, **tuples(cell.world))
+    expert = Expert.create(world.env, **cell.options)
+    # One policy, with the leading axis that several would have.
+    policies = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, expert)
+    return Found(evaluate_policy(policies, world, episodes=cell.episodes, seed=EVALUATION_SEED), {})
+
+
+def each_seed(table: EpisodeTable) -> dict[str, list[float]]:
+    """Means over the episodes of each seed."""
+    columns = {
+        "return": table.returns,
+        "success": table.success,
+        "violating_steps_per_episode": table.violating_steps_any,
+        "violating_episodes": table.violating_steps_any > 0,
+    }
+    return {name: [round(float(x), 6) for x in values.mean(axis=1)] for name, values in columns.items()}
+
+
+def _record(cell: Cell, found: Found, command: str) -> dict[str, Any]:
+    """An entry of ``summary.json``."""
+    return {
+        "method": cell.method,
+        "environment": cell.environment,
+        "setting": cell.setting,
+        "steps": cell.steps,
+        "seeds": list(cell.seeds),
+        "metrics": {name: estimate.as_dict() for name, estimate in found.metrics.items()},
+        "published": dict(cell.published),
+        "command": command,
+        "versions": versions(),
+        "cell": cell.name,
+        "group": cell.group,
+        "algorithm": cell.algorithm,
+        "options": dict(cell.options),
+        "world": dict(cell.world),
+        "demonstrations": cell.demonstrations,
+        "episodes": cell.episodes,
+        "per_seed": dict(found.per_seed),
+        "warnings": list(found.warnings),
+    }
+
+
+def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with lists, which JSON knows, as tuples, which settings are."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+# The process ----------------------------------------------------------------------------------------
+
+
+def main(argv: list[str]) -> int:
+    """Runs the cell of a JSON file ``{"cell", "runs", "command", "fresh"}``.
+
+    Exit codes: 0 done, 2 a mistake of the user, 1 any other error (with its traceback), 130 stopped
+    after saving. The last line on stderr says what went wrong.
+    """
+    import traceback
+
+    _stop_when_left_alone()
+    try:
+        plan = json.loads(Path(argv[0]).read_text())
+        cell = Cell.from_dict(plan["cell"])
+        run_cell(cell, Place(Path(plan["runs"]), cell.name), plan["command"], fresh=plan["fresh"])
+        return 0
+    except KeyboardInterrupt:
+        print("stopped; progress is saved", file=sys.stderr)
+        return 130
+    except SurefootError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        traceback.print_exc()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+def _stop_when_left_alone() -> None:
+    """Interrupts the main thread when standard input closes: asked to stop, or the starter is gone."""
+    import _thread
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        _thread.interrupt_main()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def locked(path: Path, patience: float = 60.0) -> Iterator[None]:
+    """Holds the file's lock, which the system releases when the process ends, however it ends.
+
+    Waits ``patience`` seconds: a process that lost its starter may still be saving.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system; the runner itself never starts a cell twice
+            yield
+            return
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise SurefootError(
+                        f"Another process is running this cell (it holds {path}); wait for it or stop it."
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
