@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from surefoot.cli._common import parse, print_table
+from surefoot.cli._common import parse, table
 from surefoot.errors import SurefootError, unknown
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def collect(argv: list[str]) -> None:
         return
     out = options.out or Path("demonstrations") / "+".join(options.constraints or ("none",))
     if out.exists() and not options.overwrite:  # before the work, not after it
-        raise SurefootError(f"'{out}' exists; choose another --out or say --overwrite True.")
+        raise SurefootError(f"'{out}' exists; choose another --out or say --overwrite.")
 
     from surefoot.data import demonstrations
     from surefoot.experiments import bundled_demos
@@ -306,7 +306,7 @@ def draw(demos: Demonstrations, path: Path) -> None:
         marble_maze_view.draw_board_svg(axis, board)
         scale = shift = marble_maze_board.SIZE / 2  # observations are -1 .. 1, the board is in pixels
     elif demos.observations.shape[1] < 2:
-        raise SurefootError("A picture needs two observed numbers; this set has one. Say --picture False.")
+        raise SurefootError("A picture needs two observed numbers; this set has one. Say --no-picture.")
     else:
         axis.set_xlabel("observation 0")
         axis.set_ylabel("observation 1")
@@ -387,15 +387,15 @@ def list_(argv: list[str]) -> None:
     options = parse(ListOptions, argv, prog="surefoot demos list", description="Lists demonstrations.")
     from surefoot.data import demonstrations
 
-    table = data_sheet()
+    rows = data_sheet()
     if options.markdown:
-        print("\n".join(markdown(table)))
+        print("\n".join(markdown(rows)))
         return
     print("In the package:")
-    print_table(table)
+    print(table(rows))
     stored = demonstrations.stored()
     print(f"\nIn Minari's store ({demonstrations.store()}):")
-    print_table([(name,) for name in stored] or [("none",)])
+    print(table([(name,) for name in stored] or [("none",)]))
     print("\n`surefoot demos show NAME` says more.")
 
 
@@ -425,10 +425,10 @@ def data_sheet() -> list[tuple[str, ...]]:
     return rows
 
 
-def markdown(table: Sequence[tuple[str, ...]]) -> list[str]:
+def markdown(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The lines of the same table in Markdown."""
-    lines = [f"| {' | '.join(row)} |" for row in table]
-    return [lines[0], "| --- " * len(table[0]) + "|", *lines[1:]]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]]
 
 
 def _first(argv: list[str], command: str, what: str) -> tuple[str, list[str]]:

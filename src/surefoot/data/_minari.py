@@ -175,14 +175,22 @@ def _read_costs(group: h5py.Group, where: str) -> tuple[np.ndarray | None, tuple
             raise SurefootError(f"{where}: the costs {', '.join(names)} have different lengths.")
         costs = np.stack([column.reshape(len(column)) for column in columns], axis=1)
     else:
-        names, costs = None, _array(infos, "cost", where)
+        costs = _array(infos, "cost", where)
         costs = costs.reshape(len(costs), -1)
+        names = _names(infos.get("constraints"), costs.shape[1])
     if len(costs) not in (steps, steps + 1):
         raise SurefootError(
             f"{where} has {steps} steps and {len(costs)} rows of infos/cost; "
             f"give {steps + 1}, the first for the reset."
         )
     return costs[len(costs) - steps :], names
+
+
+def _names(item: Any, width: int) -> tuple[str, ...] | None:
+    """The texts under ``infos/constraints``, as Minari's collector keeps a tuple of them at every step."""
+    parts = [item.get(f"_index_{i}") for i in range(width)] if isinstance(item, h5py.Group) else []
+    names = [str(part.asstr()[0]) for part in parts if isinstance(part, h5py.Dataset) and len(part)]
+    return tuple(names) if len(set(names)) == width else None
 
 
 def _join(
@@ -357,7 +365,7 @@ def write(
     under a hidden name and moved there when it is complete.
     """
     if path.exists() and not overwrite:
-        raise SurefootError(f"'{path}' exists; choose another place or say overwrite (--overwrite).")
+        raise SurefootError(f"'{path}' exists; choose another place or overwrite it (--overwrite).")
     if path.exists() and find(path) != path:
         raise SurefootError(f"'{path}' exists and is no set of demonstrations; it is not replaced.")
     scratch = path.parent / f".{path.name}.{os.getpid()}.new"

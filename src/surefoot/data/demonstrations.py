@@ -433,6 +433,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Demonstrations:
             f"'{name}' is no set of demonstrations: it is neither a Minari folder (which has a "
             f"{_minari.METADATA}) nor an .npz file; docs/demonstrations.md tells the format."
         )
+    if not isinstance(name_or_path, str) or name.startswith((".", "/", "~")):
+        raise SurefootError(f"There is no folder or file '{name}'. See `surefoot demos list` for names.")
     names = known if "/" in name else [full.partition("/")[2] for full in known]
     raise unknown("demonstrations", name, names + _minari.stored(), "See `surefoot demos list`.")
 

@@ -12,21 +12,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from surefoot import __version__
 from surefoot.data import demonstrations
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.data.trajectories import Trajectories
 from surefoot.envs import marble_maze_board as geometry
-from surefoot.envs.marble_maze import MarbleMaze
+from surefoot.envs.marble_maze import HORIZON, MarbleMaze
 from surefoot.envs.marble_maze_expert import MANNERS, Expert, Style
 from surefoot.errors import SurefootError, check_range, unknown
-from surefoot.experiments.scopil import way
+from surefoot.evaluation.episodes import side_of
 from surefoot.worlds.jax_world import JaxWorld
 from surefoot.worlds.world import Acts, Steps
 
@@ -163,8 +164,8 @@ def _collect(
             f"Of {len(rows)} episodes of the {style} expert none was {keep} and successful "
             f"({played['unsuccessful']} missed the goal, {played['violating']} broke a constraint)."
         )
-    taken = _ways(batch, ends)
-    labels = 2 * group + (taken == "right") if recipe.both_ways else group
+    side = _sides(maze, batch, ends)
+    labels = 2 * group + (side > 0) if recipe.both_ways else group
     chosen = _evenly(labels, kept, episodes, rng)
     played["repeated"] = len(chosen) - len(set(chosen.tolist()))
     metadata = {
@@ -175,33 +176,30 @@ def _collect(
         "starts": {name: int((group[chosen] == i).sum()) for i, name in enumerate(recipe.starts)},
     }
     if recipe.board == "island":
-        metadata["ways"] = {name: int((taken[chosen] == name).sum()) for name in ("left", "right")}
+        metadata["ways"] = {"left": int((side[chosen] < 0).sum()), "right": int((side[chosen] > 0).sum())}
     return from_trajectories(batch, ends, chosen, maze.constraints, metadata), chosen
 
 
 def play(maze: MarbleMaze, expert: Acts, positions: np.ndarray) -> Trajectories:
     """One episode from each position ``[n, 2]`` in px, ``[horizon, n]``; what follows it is not valid."""
-    n = len(positions)
-    horizon = maze.task.horizon
-    assert horizon is not None
-
-    @jax.jit
-    def run(expert: Acts, positions: jax.Array, key: jax.Array) -> Trajectories:
-        world = JaxWorld.create(maze, n, key)
-        world = replace(world, states=jax.vmap(maze.reset_at)(positions))
-        _, batch = world.collect(expert, Steps(n * horizon), key)
-        over = jax.numpy.cumsum(batch.done, axis=0) - batch.done
-        return replace(batch, valid=over == 0)
-
-    return run(expert, jax.numpy.asarray(positions), jax.random.key(0))
+    return _play(maze, expert, jnp.asarray(positions, jnp.float32))
 
 
-def _ways(batch: Trajectories, ends: np.ndarray) -> np.ndarray:
-    """``[n]``: how each episode passes the island, as :func:`surefoot.experiments.scopil.way` says."""
-    seen, last = np.asarray(batch.observation), np.asarray(batch.next_observation)
-    return np.array(
-        [way(np.concatenate([seen[: end + 1, i], last[end : end + 1, i]])) for i, end in enumerate(ends)]
-    )
+@partial(jax.jit, static_argnames="maze")
+def _play(maze: MarbleMaze, expert: Acts, positions: jax.Array) -> Trajectories:
+    n, key = len(positions), jax.random.key(0)
+    world = replace(JaxWorld.create(maze, n, key), states=jax.vmap(maze.reset_at)(positions))
+    _, batch = world.collect(expert, Steps(n * HORIZON), key)
+    over = jnp.cumsum(batch.done, axis=0) - batch.done
+    return replace(batch, valid=over == 0)
+
+
+def _sides(maze: MarbleMaze, batch: Trajectories, ends: np.ndarray) -> np.ndarray:
+    """``[n]``: right (positive) or left (negative) of the board's first zone, as seen by the rolling ball."""
+    zone = geometry.board(maze.board).zones[0]
+    seen = np.concatenate([np.asarray(batch.observation), np.asarray(batch.next_observation)[-1:]])
+    pixels = (seen[..., :2] + 1) * (geometry.SIZE / 2)
+    return np.array([side_of(pixels[: end + 1, i], (zone.x, zone.y)) for i, end in enumerate(ends)])
 
 
 def _evenly(labels: np.ndarray, kept: np.ndarray, episodes: int, rng: np.random.Generator) -> np.ndarray:
@@ -277,6 +275,8 @@ def gymnasium_spec(maze: MarbleMaze) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
+    from surefoot import __version__
+
     found = {"surefoot": __version__}
     for package in ("jax", "jaxlib", "numpy"):
         try:
