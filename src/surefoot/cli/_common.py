@@ -6,10 +6,10 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from surefoot.errors import SurefootError
 
@@ -73,12 +73,13 @@ def _left_over(word: str, known: list[str], prog: str) -> SurefootError:
 
 def _flags(options: type[Any]) -> Iterator[str]:
     """The options that the fields of a dataclass, and of the dataclasses in it, become."""
+    types = get_type_hints(options)
     for each in fields(options):
-        if isinstance(each.type, type) and hasattr(each.type, "__dataclass_fields__"):
-            yield from _flags(each.type)
-        else:
-            flag = each.name.replace("_", "-")
-            yield from (f"--{flag}", f"--no-{flag}") if isinstance(each.default, bool) else (f"--{flag}",)
+        if isinstance(inner := types[each.name], type) and is_dataclass(inner):
+            yield from _flags(inner)
+            continue
+        flag = each.name.replace("_", "-")
+        yield from (f"--{flag}", f"--no-{flag}") if types[each.name] is bool else (f"--{flag}",)
     yield "--help"
 
 

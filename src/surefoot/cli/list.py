@@ -81,7 +81,7 @@ def runs(rest: list[str]) -> None:
                 (
                     str(config.parent),
                     settings["learner"]["name"],
-                    str(settings["world"].get("id")),
+                    (settings["world"] or {}).get("id") or "own world",
                     f"{len(run.seeds)} seed{'s' * (len(run.seeds) != 1)}",
                     state,
                 )

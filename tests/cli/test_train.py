@@ -1,0 +1,140 @@
+"""``surefoot train``: what it teaches, what it refuses, and what it starts."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from surefoot.algorithms import ALGORITHMS, algorithm
+from surefoot.cli import train
+from surefoot.envs import ENVIRONMENTS
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_the_lesson_names_everything(surefoot, words):
+    done = surefoot("train", *words)
+    assert done.code == 0
+    for said in (*ALGORITHMS, *ENVIRONMENTS, "gymnasium:", "Examples:", "surefoot resume RUN"):
+        assert said in done.out
+    assert max(map(len, done.out.splitlines())) <= 110
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("env", [*ENVIRONMENTS, "gymnasium:CartPole-v1"])
+def test_every_option_has_a_name_of_its_own_and_help(name, env):
+    groups = (train.RunOptions, algorithm(name), train.environment_options(env))
+    names = [each.name for group in groups for each in fields(group) if each.init]
+    twice = {each for each in names if names.count(each) > 1}
+    assert not twice, f"{name} and {env}: two options called {twice}; rename the algorithm's"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # one line an option
+    done = surefoot("train", name, "--help")
+    assert done.code == 0
+    for each in fields(algorithm(name)):
+        if not each.init:
+            continue
+        flag = f"--{each.name.replace('_', '-')}"
+        lines = done.out.splitlines()
+        at = next(row for row, line in enumerate(lines) if flag in line.replace(",", " ").split())
+        text = " ".join(lines[at : at + 2])
+        assert "(default: " in text
+        before_default = text.partition("(default: ")[0].replace("│", " ")
+        assert len(before_default.split()) > 3, f"{flag} of {name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scopli"], "Unknown algorithm 'scopli'. Did you mean 'scopil'?"),
+        (["--steps", "3"], "The algorithm comes first"),
+        (["scopil"], "scopil learns from demonstrations: add --demos NAME."),
+        (["icrl"], "icrl learns from demonstrations: add --demos NAME."),
+        (["discrete-sac", "--hiden", "3"], "Unknown option '--hiden'. Did you mean '--hidden'?"),
+        (["discrete-sac", "--discount", "2"], "discount = 2.0 is out of range"),
+        (["discrete-sac", "--steps", "many"], "--steps"),
+        (["discrete-sac", "--steps", "0"], "steps"),
+        (["discrete-sac", "--seeds", "zero"], "--seeds zero: "),
+        (["discrete-sac", "--envs", "0"], "envs = 0"),
+        (["discrete-sac", "--env", "MarbleMase-v0"], "Did you mean 'MarbleMaze-v0'?"),
+        (["discrete-sac", "--env=gymnasium:CartPol-v1"], "CartPole"),
+        (["discrete-sac", "--env", "gymnasium:CartPole-v1", "--option", "x"], "NAME=VALUE"),
+        (["discrete-sac", "--env", "gymnasium:CartPole-v1", "--cost", "nowhere:cost"], "nowhere"),
+        (["discrete-sac", "--env"], "--env"),
+        (["discrete-sac", "--constraints", "zones"], "Did you mean 'zone'?"),
+        (["discrete-sac", "--board", "gab"], "Did you mean 'gap'?"),
+        (["discrete-sac", "--starts", "tests"], "Did you mean 'test'?"),
+        (["bc", "--demos", "marble-maze/zon"], "Did you mean 'marble-maze/zone'?"),
+        (["bc", "--demos", "marble-maze/zone", "--env", "gymnasium:CartPole-v1"], "observation"),
+        (["discrete-sac", "stray"], "'stray' is one argument too many."),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(surefoot, tmp_path, words, said):
+    done = surefoot("train", *words)
+    assert done.code == 2
+    assert done.err.startswith("error: ")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert done.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_exists_is_not_touched(surefoot, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    done = surefoot("train", "discrete-sac", "--run", "mine")
+    assert done.code == 2
+    assert "mine exists" in done.err
+    assert "surefoot resume mine" in done.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["config.json"]
+
+
+SMALL = ("--steps", "256", "--envs", "4", "--no-progress", "--warm-up", "64", "--hidden", "4", "--batch-size", "8")
+
+
+def test_trains_and_says_what_comes_next(surefoot, tmp_path):
+    done = surefoot("train", "discrete-sac", *SMALL, "--seeds", "2", "--constraints", "zone", "tilt", "--run", "a b")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[-1] == "Next: surefoot evaluate 'a b'"
+    from surefoot import Run
+
+    run = Run(tmp_path / "a b")
+    assert run.finished
+    assert run.seeds == (0, 1)
+    assert run.config["learner"]["name"] == "discrete-sac"
+    assert run.config["learner"]["options"]["hidden"] == [4]
+    assert tuple(run.config["world"]["options"]["constraints"]) == ("zone", "tilt")
+    assert run.config["command"].startswith("surefoot train discrete-sac --steps 256")
+    assert run.config["command"].endswith("--run 'a b'")
+
+    done = surefoot("resume", "a b")
+    assert done.code == 0
+    assert "finished already" in done.out
+
+
+def test_trains_on_an_environment_of_gymnasium_with_a_cost_from_here(surefoot, tmp_path):
+    Path(tmp_path / "mycosts.py").write_text("def left(observation, action, next_observation, info):\n    return 1.0\n")
+    words = ("--env", "gymnasium:CartPole-v1", "--cost", "mycosts:left", "--option", "render_mode=rgb_array")
+    done = surefoot("train", "discrete-sac", *SMALL, *words, "--run", "cart")
+    assert (done.code, done.err) == (0, "")
+    from surefoot import Run
+
+    world = Run(tmp_path / "cart").config["world"]
+    assert world["id"] == "gymnasium:CartPole-v1"
+    assert world["options"]["cost"] == "mycosts:left"
+
+
+def test_an_interrupt_says_how_to_go_on(surefoot, monkeypatch, tmp_path):
+    from surefoot.training import fit as training
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "fit", stop)
+    done = surefoot("train", "discrete-sac", "--run", "mine")
+    assert done.code == 130
+    assert done.err == "Stopped. Go on with: surefoot resume mine\n"
