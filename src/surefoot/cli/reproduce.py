@@ -136,8 +136,8 @@ def _run(name: str, options: Options, command: str) -> int:
     claims = attribute(experiment(name).claims)(read_summary(outcome.summary))
     print("\n".join(verdict_lines(claims)))
     print(
-        f"{len(outcome.done)} cells run, {len(outcome.skipped)} finished before, {len(outcome.failed)} failed."
-        f"\nResults: {outcome.summary}"
+        f"{len(outcome.done)} cells run, {len(outcome.skipped)} finished before, "
+        f"{len(outcome.failed)} failed.\nResults: {outcome.summary}"
         f"\nPage:    surefoot reproduce {name} --scale {options.scale} --page"
     )
     for cell, problem in outcome.failed.items():

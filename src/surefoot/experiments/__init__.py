@@ -126,7 +126,7 @@ class Experiment:
             if not any(matches(cell, pattern) for cell in cells):
                 hint = f"See `surefoot reproduce {self.name} --scale {scale} --list`."
                 if any(mark in pattern for mark in "*?["):
-                    raise SurefootError(f"No cell of '{self.name}' at scale {scale} matches '{pattern}'. {hint}")
+                    raise SurefootError(f"No cell of '{self.name}' ({scale}) matches '{pattern}'. {hint}")
                 raise unknown("cell", pattern, (cell.name for cell in cells), hint)
         return tuple(c for c in cells if not only or any(matches(c, pattern) for pattern in only))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.evaluation.statistics import Estimate
-from surefoot.experiments.results import write_text
+from surefoot.training.run import atomic_write
 
 COLOURS = ("#444444", "#d62728", "#9467bd", "#8c564b", "#1f77b4", "#2ca02c", "#ff7f0e", "#17becf", "#7f7f7f")
 MARKS = ("*", "X", "P", "v", "o", "s", "D", "^", "<")
@@ -41,7 +41,7 @@ def tradeoff(
                 axis.errorbar(
                     100 * x.estimate,
                     y.estimate,
-                    xerr=_bar(x, 100),
+                    xerr=_bar(x, 100.0),
                     yerr=_bar(y),
                     fmt=mark,
                     color=colour,
@@ -77,7 +77,7 @@ def bars(
                     group - 0.42 + (row + 0.5) * width,
                     100 * value.estimate,
                     width,
-                    yerr=_bar(value, 100),
+                    yerr=_bar(value, 100.0),
                     color=style[method][0],
                     error_kw={"linewidth": 0.8},
                     label=method if group == 0 else None,
@@ -121,7 +121,8 @@ def sensitivity(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
                 )
                 usual = [(p.value, scale * e.estimate) for p, e in known if p.usual]
                 if usual:
-                    axis.plot(*zip(*usual, strict=True), "o", color="none", markeredgecolor="black", markersize=11)
+                    ring = {"color": "none", "markeredgecolor": "black", "markersize": 11}
+                    axis.plot(*zip(*usual, strict=True), "o", **ring)
             values = [point.value for point in points]
             if min(values) > 0 and max(values) / min(values) > 20:
                 axis.set_xscale("log")
@@ -150,9 +151,7 @@ def _panels(count: int, width: float, height: float, ratios: Sequence[int] | Non
 def _styles(panels: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
     """Colour and mark of each method, the same in every panel."""
     methods = list(dict.fromkeys(method for panel in panels.values() for method in panel))
-    return {
-        method: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, method in enumerate(methods)
-    }
+    return {method: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, method in enumerate(methods)}
 
 
 def _bar(value: Estimate, scale: float = 1.0) -> list[list[float]]:
@@ -183,4 +182,5 @@ def _save(figure: Any, path: Path) -> None:
     with matplotlib.rc_context({"svg.hashsalt": "surefoot", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     pyplot.close(figure)
-    write_text(path, "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n")
+    lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
+    atomic_write(path, ("\n".join(lines) + "\n").encode())

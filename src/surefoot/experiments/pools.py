@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 import io
-import json
+import logging
 import os
 import subprocess
 import sys
@@ -23,8 +23,9 @@ from typing import Any, Protocol
 import surefoot
 from surefoot.errors import SurefootError
 from surefoot.experiments import Cell
-from surefoot.experiments.results import read_json, versions, write_json, write_text
+from surefoot.experiments.results import versions
 from surefoot.experiments.worker import Place
+from surefoot.training.run import atomic_write, write_json
 
 GRACE = 60.0
 """Seconds that a stopped process has for saving."""
@@ -185,15 +186,16 @@ class Ray:
     def __init__(self, address: str, retries: int) -> None:
         try:
             import ray
+            from ray.exceptions import RayError
         except ImportError:
             raise SurefootError("--ray needs Ray: pip install 'surefoot[ray]'.") from None
-        self._ray = ray
+        self._ray, self._error = ray, RayError
         variables = environment(1)
         try:
             ray.init(
                 address=address,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 ignore_reinit_error=True,
                 runtime_env={"env_vars": {"PYTHONPATH": variables["PYTHONPATH"]}},
             )
@@ -215,19 +217,20 @@ class Ray:
 
     def start(self, job: Job) -> None:
         token = uuid.uuid4().hex
-        write_text(job.place.state.with_suffix(".token"), token)
+        atomic_write(job.place.state.with_suffix(".token"), token.encode())
         reference = self._remote.remote(job.plan(), token, self._variables, versions()["surefoot"])
         self._running[reference] = job
 
     def poll(self) -> list[tuple[Job, Result]]:
-        ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0) \
-            if self._running else ([], [])
+        if not self._running:
+            return []
+        ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
         ended = []
         for reference in ready:
             job = self._running.pop(reference)
             try:
                 answer = self._ray.get(reference)
-            except (self._ray.exceptions.RayError, OSError) as error:
+            except (self._error, OSError) as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 ended.append((job, Result(-1, f"lost on the cluster: {lines[-1]}")))
                 continue

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from surefoot import __version__
 from surefoot.errors import SurefootError
 from surefoot.evaluation.statistics import Estimate
+from surefoot.training import run
 
 Record = dict[str, Any]
 """One entry of a summary: a cell with its metrics."""
@@ -32,27 +30,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a whole file or, if anything goes wrong, leaves the old one as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, atomically; NaN and infinity are refused because JSON has none."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def read_summary(path: Path) -> list[Record]:
@@ -78,16 +55,7 @@ def merge(old: Iterable[Record], new: Iterable[Record], order: Sequence[str]) ->
 
 def versions() -> dict[str, str]:
     """Versions that the numbers may depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("surefoot", "jax", "jaxlib", "equinox", "optax", "numpy"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    import surefoot
-
-    found["surefoot"] = getattr(surefoot, "__version__", found["surefoot"])
-    return found
+    return {**run.versions(), "surefoot": __version__}
 
 
 # Records --------------------------------------------------------------------------------------------
@@ -159,7 +127,10 @@ UNKNOWN = Verdict(None)
 
 
 def at_most(value: Estimate | None, bound: Estimate | float | None, factor: float = 1.0) -> Verdict:
-    """``value <= factor * bound`` (``factor`` > 0); certain if it holds, or fails, between any two points of the intervals."""
+    """``value <= factor * bound`` (``factor`` > 0).
+
+    Certain if it holds, or fails, between any two points of the intervals.
+    """
     if value is None or bound is None:
         return UNKNOWN
     if not isinstance(bound, Estimate):
@@ -224,7 +195,8 @@ def verdict_lines(claims: Sequence[Claim]) -> list[str]:
     lines = []
     for claim, met, missed, missing in tally(claims):
         words = f"met in {met} of {met + missed}" if met + missed else "not measured yet"
-        lines.append(f"  {words:<16}  {claim}" + (f" ({missing} not measured)" if missing and met + missed else ""))
+        rest = f" ({missing} not measured)" if missing and met + missed else ""
+        lines.append(f"  {words:<16}  {claim}{rest}")
     return ["Claims:", *lines] if lines else []
 
 

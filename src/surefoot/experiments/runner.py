@@ -25,8 +25,9 @@ from typing import Any
 from surefoot.errors import SurefootError, unknown
 from surefoot.experiments import Cell, Experiment, experiment
 from surefoot.experiments.pools import Job, Pool, Processes, Ray, Result
-from surefoot.experiments.results import Record, merge, read_json, read_summary, write_json
+from surefoot.experiments.results import Record, merge, read_json, read_summary
 from surefoot.experiments.worker import Place, digests, finished, locked
+from surefoot.training.run import write_json
 
 RUNS = Path("runs/reproduce")
 """Where the run folders of cells are put."""
@@ -289,9 +290,8 @@ class Progress:
         seconds = 0.0
         for cell, steps in jobs:
             work = size(cell) * (1 - min(1.0, steps / max(cell.steps, 1)))
-            pace = self.seconds[cell.algorithm] / self.work[cell.algorithm] \
-                if self.work.get(cell.algorithm) else mean
-            seconds += work * pace
+            own = self.work.get(cell.algorithm)
+            seconds += work * (self.seconds[cell.algorithm] / own if own else mean)
         return seconds / max(self.slots, 1)
 
 
@@ -316,8 +316,8 @@ class Display:
         self.running: dict[str, tuple[Job, Speed]] = {}
         self.pace = Progress(slots)
         self.began = time.monotonic()
-        self.live = Live(console=self.console, transient=True, refresh_per_second=2) \
-            if show and self.console.is_terminal else None
+        live = show and self.console.is_terminal
+        self.live = Live(console=self.console, transient=True, refresh_per_second=2) if live else None
         if self.finished:
             self.console.print(f"{self.finished} of {self.total} cells are finished already")
 

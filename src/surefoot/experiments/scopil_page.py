@@ -23,7 +23,6 @@ from surefoot.experiments.results import (
     overlap,
     show,
     tally,
-    write_text,
 )
 from surefoot.experiments.scopil import (
     BASE,
@@ -34,6 +33,7 @@ from surefoot.experiments.scopil import (
     SENSITIVITY,
     SETTINGS,
 )
+from surefoot.training.run import atomic_write
 
 STARTS = {"": "training starts", "test_": "test starts"}
 STEPS = "violating_steps_per_episode"
@@ -123,14 +123,12 @@ def _return(table: Records, setting: str, prefix: str) -> Claim:
 
 def _better(table: Records, setting: str, prefix: str, rival: str) -> Claim:
     ours, theirs = (table.metric(setting, method, prefix + STEPS) for method in ("SCOPIL", rival))
-    return_, their_return = (
-        table.metric(setting, method, prefix + "return") for method in ("SCOPIL", rival)
-    )
+    gain, their_gain = (table.metric(setting, method, prefix + "return") for method in ("SCOPIL", rival))
     return Claim(
         f"SCOPIL: fewer violating steps than {rival} at no lower return",
         _where(setting, prefix),
-        f"{_beside(STEPS, ours, theirs, rival)}; return {_beside('return', return_, their_return, rival)}",
-        below(ours, theirs) & at_least(return_, their_return),
+        f"{_beside(STEPS, ours, theirs, rival)}; return {_beside('return', gain, their_gain, rival)}",
+        below(ours, theirs) & at_least(gain, their_gain),
     )
 
 
@@ -228,12 +226,14 @@ def write(records: Sequence[Record], scale: str, folder: str | Path) -> Path:
         _two_modes(table),
         _sensitivity(table, drawn),
         _robustness(table),
+        _greedy(table),
         _warnings(records),
         _details(found),
         _tail(records, scale),
     ]
     path = folder / "scopil.md"
-    write_text(path, "\n\n".join(part for part in parts if part) + "\n")
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    atomic_write(path, text.encode())
     return path
 
 
@@ -253,7 +253,7 @@ def _head(records: Sequence[Record], scale: str) -> str:
         f"Scale: `{scale}`, {len(records)} cells, "
         f"{_range(len(r['seeds']) for r in records if r['algorithm'] != 'expert')} seeds a cell. "
         "Every seed is evaluated from training and from test starts, with sampled actions unless a table "
-        "says greedy. Numbers are estimates with 95 % intervals.",
+        "says otherwise. Numbers are estimates with 95 % intervals.",
         "",
         "Made with: " + " / ".join(f"`{command}`" for command in commands) + ".",
         f"Versions: {' / '.join(versions)}.",
@@ -278,9 +278,13 @@ def _summary(found: Sequence[Claim]) -> str:
             )
         )
     head = ("claim", "met in (settings x starts)", "of all these, intervals leave open", "not measured")
-    return "## In short\n\n" + markdown_table(head, rows) + (
-        "\n\nA claim is *met* where the estimates meet it; the intervals leave it open where they do not "
-        "decide it by themselves. Each verdict is listed [below](#every-verdict)."
+    return (
+        "## In short\n\n"
+        + markdown_table(head, rows)
+        + (
+            "\n\nA claim is *met* where the estimates meet it; the intervals leave it open where they do not "
+            "decide it by themselves. Each verdict is listed [below](#every-verdict)."
+        )
     )
 
 
@@ -301,12 +305,22 @@ def _definitions() -> str:
     return "\n".join(f"- **{COLUMNS[name]}**: {text}" for name, text in DEFINITIONS.items() if name in named)
 
 
-def _metrics_table(rows: Sequence[Record], label: Callable[[Record], str], extra: Sequence[str] = ()) -> str:
-    """One row a record: the columns from training and test starts, and n episodes (of each)."""
-    names = [prefix + name for prefix in STARTS for name in (*COLUMNS, *extra)]
+def _metrics_table(
+    rows: Sequence[Record],
+    label: Callable[[Record], str],
+    *,
+    extra: Sequence[str] = (),
+    mode: str = "",
+) -> str:
+    """One row a record: the columns from training and test starts, and n episodes (of each).
+
+    ``mode`` is ``greedy_`` for the numbers of the most probable action.
+    """
+    names = [mode + prefix + name for prefix in STARTS for name in (*COLUMNS, *extra)]
     names = [name for name in names if any(metric(record, name) for record in rows)]
     heads = []
     for name in names:
+        name = name.removeprefix(mode)
         base = name.removeprefix("test_")
         heads.append(("test: " if name != base else "") + COLUMNS.get(base, base.replace("_", " ")))
     body = []
@@ -358,10 +372,28 @@ def _robustness(table: Records) -> str:
         "first rows have none.\n\n"
         + _metrics_table(
             [*usual, *rows],
-            lambda record: f"{record['method']}, {record['setting'].removeprefix(f'{BASE},')}"
-            if record in rows
-            else f"{record['method']}, no flaw",
+            lambda record: (
+                record["method"] + ", " + record["setting"].removeprefix(BASE).lstrip(",")
+                if record in rows
+                else f"{record['method']}, no flaw"
+            ),
         )
+    )
+
+
+def _greedy(table: Records) -> str:
+    rows = [
+        record
+        for setting in SETTINGS
+        for method in METHODS
+        if (record := table.get(setting, method)) and metric(record, "greedy_return")
+    ]
+    if not rows:
+        return ""
+    return (
+        "## With the most probable action\n\nThe same policies, without drawing actions. This is how a "
+        "policy would usually be deployed, but not how it was trained.\n\n"
+        + _metrics_table(rows, lambda record: f"{record['setting']}, {record['method']}", mode="greedy_")
     )
 
 
@@ -455,10 +487,11 @@ def _figures(table: Records, folder: Path) -> dict[str, str]:
 def _curve(table: Records, label: str) -> list[figures.Point]:
     """Points of one option: its value, whether it is the usual one, and the metrics to draw."""
     option, _ = SENSITIVITY[label]
-    points = []
-    for record in table.group("sensitivity"):
-        if record["setting"].startswith(f"{BASE},{label}="):
-            points.append(_point(record, float(record["options"][option]), usual=False))
+    points = [
+        _point(record, float(record["options"][option]), usual=False)
+        for record in table.group("sensitivity")
+        if record["setting"].startswith(f"{BASE},{label}=")
+    ]
     base = table.get(BASE, "SCOPIL")
     if base is not None:
         points.append(_point(base, float(base["options"].get(option, DEFAULTS[option])), usual=True))
@@ -472,5 +505,3 @@ def _point(record: Record, value: float, usual: bool) -> figures.Point:
         violations=[metric(record, prefix + STEPS) for prefix in STARTS],
         success=[metric(record, prefix + "success") for prefix in STARTS],
     )
-
-

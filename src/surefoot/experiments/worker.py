@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import SurefootError
 from surefoot.experiments import Cell
-from surefoot.experiments.results import read_json, versions, write_json
+from surefoot.experiments.results import read_json, versions
+from surefoot.training.run import write_json
 
 if TYPE_CHECKING:
     from surefoot.evaluation.episodes import EpisodeTable
@@ -125,7 +126,7 @@ def _train_and_evaluate(cell: Cell, place: Place, command: str, usable: bool) ->
         for prefix, table in found.tables.items()
         for name, values in each_seed(table).items()
     }
-    return Found(found.metrics, per_seed, found.warnings)
+    return Found(found.metrics, per_seed, (*run.warnings(), *found.warnings))
 
 
 def _trained(cell: Cell, place: Place, command: str, usable: bool) -> Run:
@@ -163,7 +164,7 @@ def _evaluate_expert(cell: Cell) -> Found:
     from surefoot.envs.marble_maze_expert import Expert
     from surefoot.evaluation.evaluate import evaluate_policy
 
-    world = sf.make(cell.environment, **tuples(cell.world))
+    world: Any = sf.make(cell.environment, **tuples(cell.world))
     expert = Expert.create(world.env, **cell.options)
     # One policy, with the leading axis that several would have.
     policies = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, expert)
