@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +62,10 @@ def test_defaults_and_values():
         (("--sizes", "3", "a"), "a"),
     ],
 )
-@pytest.mark.parametrize("columns", ["40", "200"])
-def test_what_cannot_be_read_is_one_line(words, said, columns, monkeypatch):
-    monkeypatch.setenv("COLUMNS", columns)
+@pytest.mark.parametrize("boxes", [True, False])
+def test_what_cannot_be_read_is_one_line(words, said, boxes, monkeypatch):
+    monkeypatch.setattr("tyro._fmtlib._should_use_utf8_drawing_chars", lambda: boxes)
+    monkeypatch.setenv("COLUMNS", "40")
     with pytest.raises(SurefootError) as caught:
         read(*words)
     text = str(caught.value)
@@ -71,6 +73,8 @@ def test_what_cannot_be_read_is_one_line(words, said, columns, monkeypatch):
     assert text.endswith("See `surefoot test --help`.")
     assert "\n" not in text
     assert not set(text) & set("│─╭\x1b")
+    assert "--- " not in text
+    assert os.environ["COLUMNS"] == "40"
 
 
 def test_help_is_printed_and_leaves_with_0(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -28,8 +29,9 @@ def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str 
     import tyro
 
     complaint = io.StringIO()
+    help_wanted = "-h" in argv or "--help" in argv
     try:
-        with contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stderr(complaint), contextlib.nullcontext() if help_wanted else _no_wrapping():
             value, left = tyro.cli(
                 options,
                 args=list(argv),
@@ -47,16 +49,34 @@ def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str 
     return value
 
 
+@contextlib.contextmanager
+def _no_wrapping() -> Iterator[None]:
+    """Lets tyro write lines of any length, so that no word of a message is broken in two."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100000"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
+
+
 def _first_paragraph(box: str) -> str:
-    """What a box of tyro's says above its first rule, as one line."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in box.splitlines()]
-    inside = [line.strip("│ ") for line in lines if line.startswith("│")]
-    said = []
-    for line in inside:
-        if line and set(line) <= {"─"}:
-            break
-        said.append(line)
-    text = " ".join(" ".join(said).split()) or "The options cannot be read."
+    """What a box of tyro's says between its title and its first rule, as one line.
+
+    The box is drawn in lines, with the title in its upper edge, or in dashes, with the title above a rule.
+    """
+    paragraphs: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
+        words = line.strip("│ ")
+        if words and not set(words) <= {"─", "-"} and words[0] not in "╭╰":
+            paragraphs[-1].append(words)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    body = paragraphs[0] if "╭" in box else paragraphs[1:2] and paragraphs[1]
+    text = " ".join(" ".join(body).split()) or "The options cannot be read."
     # "algorithm: " and the like are the names of groups, which the user has not typed.
     text = re.sub(r"^(Error parsing )?([a-z]+: )?", "", text)
     return text if text.endswith(".") else text + "."
