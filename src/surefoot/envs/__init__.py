@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -41,8 +40,8 @@ def name_of(env: Any) -> str | None:
 def register_envs() -> None:
     """Makes ``gymnasium.make("surefoot/MarbleMaze-v0")`` known; calling it again changes nothing.
 
-    It runs by itself when this package is imported after Gymnasium. The environments truncate
-    their own episodes, so Gymnasium's time limit is not put around them.
+    Importing surefoot does it. The environments truncate their own episodes, so Gymnasium's time
+    limit is not put around them.
     """
     from gymnasium.envs.registration import register, registry
 
@@ -50,7 +49,3 @@ def register_envs() -> None:
         if f"surefoot/{name}" not in registry:
             module, _, cls = path.partition(":")
             register(f"surefoot/{name}", entry_point=f"surefoot.envs.{module}:{cls}")
-
-
-if "gymnasium" in sys.modules:  # importing Gymnasium here would slow down every command line
-    register_envs()

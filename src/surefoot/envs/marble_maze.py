@@ -22,7 +22,6 @@ Version history: v0, first version.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -91,7 +90,7 @@ class MarbleMaze:
     """Which cost signals are reported: any of ``zone``, ``speed``, ``tilt``, ``contact``."""
     starts: str = "train"
     """Set of starts: ``train``, ``test``, ``corners``, or one corner of it such as ``train/right``."""
-    reward: Literal["step", "timeout", "distance"] = "step"
+    reward: str = "step"
     """``step``: -1 a decision, +100 at the goal; ``timeout``: the same with -50 at the time limit;
     ``distance``: minus the distance to the goal in cells."""
     reward_scale: float = 0.1
@@ -187,7 +186,7 @@ class MarbleMaze:
         """Integrates 12 frames at the rates of ``state``: semi-implicit Euler, then contacts."""
         zones = geometry.board(self.board).zones
 
-        def frame(_: int, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        def frame(_: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
             x, y, vx, vy, tilt_x, tilt_y, speed, tilt, impact, zone, goal = carry
             tilt_x = jnp.clip(tilt_x + TILT_RATE * state.rate[0], -MAX_TILT, MAX_TILT)
             tilt_y = jnp.clip(tilt_y + TILT_RATE * state.rate[1], -MAX_TILT, MAX_TILT)
