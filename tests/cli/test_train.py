@@ -52,8 +52,8 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
     [
         (["scopli"], "Unknown algorithm 'scopli'. Did you mean 'scopil'?"),
         (["--steps", "3"], "The algorithm comes first"),
-        (["scopil"], "scopil learns from demonstrations: add --demos NAME."),
-        (["icrl"], "icrl learns from demonstrations: add --demos NAME."),
+        (["scopil"], "scopil learns from demonstrations; give some (--demos NAME"),
+        (["icrl"], "icrl learns from demonstrations; give some (--demos NAME"),
         (["discrete-sac", "--hiden", "3"], "Unknown option '--hiden'. Did you mean '--hidden'?"),
         (["discrete-sac", "--discount", "2"], "discount = 2.0 is out of range"),
         (["discrete-sac", "--steps", "many"], "--steps"),
@@ -128,13 +128,12 @@ def test_trains_on_an_environment_of_gymnasium_with_a_cost_from_here(surefoot, t
     assert world["options"]["cost"] == "mycosts:left"
 
 
-def test_an_interrupt_says_how_to_go_on(surefoot, monkeypatch, tmp_path):
+def test_an_interrupt_says_how_to_go_on(surefoot, monkeypatch):
     from surefoot.training import fit as training
 
     def stop(*_, **__):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("Stopped. Go on with: surefoot resume mine")
 
     monkeypatch.setattr(training, "fit", stop)
     done = surefoot("train", "discrete-sac", "--run", "mine")
-    assert done.code == 130
-    assert done.err == "Stopped. Go on with: surefoot resume mine\n"
+    assert (done.code, done.err) == (130, "Stopped. Go on with: surefoot resume mine\n")

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -142,12 +143,9 @@ def find_run(path: str | Path) -> Path:
     return folder
 
 
-def free_folder(name: str) -> Path:
-    """The first of ``runs/NAME-1``, ``runs/NAME-2``, ... that does not exist."""
-    number = 1
-    while (RUNS / f"{name}-{number}").exists():
-        number += 1
-    return RUNS / f"{name}-{number}"
+def say_next(folder: Path) -> None:
+    """After training: where the run is, and what one does with it."""
+    print(f"Run: {folder}\nNext: surefoot evaluate {shlex.quote(str(folder))}")
 
 
 def table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2) -> str:

@@ -31,9 +31,10 @@ OPTIONS = ("--help", "--version")
 EXAMPLES = """\
 Examples:
   surefoot demo
-  surefoot train scopil --demos marble-maze/zone+speed --constraints zone speed --seeds 5
-  surefoot evaluate runs/scopil-1
-  surefoot compare runs/scopil-1 runs/discrete-sac-1 --out report.html
+  surefoot train scopil --demos marble-maze/zone+speed --constraints zone speed --seeds 5 --run runs/careful
+  surefoot train discrete-sac --constraints zone speed --seeds 5 --run runs/careless
+  surefoot evaluate runs/careful
+  surefoot compare runs/careful runs/careless --out report.html
 
 `surefoot COMMAND --help` says more."""
 

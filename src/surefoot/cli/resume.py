@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from surefoot.cli._common import find_run, parse
+from surefoot.cli._common import find_run, parse, say_next
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,12 @@ def main(argv: list[str]) -> int:
     )
     from surefoot.training.run import Run
 
-    folder = find_run(options.run)
-    if Run(folder).finished:
-        print(f"{folder} is finished already.\nNext: surefoot evaluate {folder}")
-        return 0
-    from surefoot.training.fit import resume
+    run = Run(find_run(options.run))
+    if run.finished:
+        print(f"{run.path} is finished already.")
+    else:
+        from surefoot.training.fit import resume
 
-    try:
-        resume(folder)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Stopped. Go on with: surefoot resume {folder}") from None
-    print(f"Run: {folder}\nNext: surefoot evaluate {folder}")
+        run = resume(run)
+    say_next(run.path)
     return 0

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from surefoot.cli._common import algorithms, environments, free_folder, parse, parse_pairs, parse_seeds, table
+from surefoot.cli._common import algorithms, environments, parse, parse_pairs, parse_seeds, say_next, table
 from surefoot.errors import SurefootError
 
 LESSON = """\
@@ -32,12 +32,12 @@ The options of an environment are options here: --constraints zone speed --board
 `surefoot train scopil --env gymnasium:CartPole-v1 --help` shows those of any Gymnasium environment.
 
 Examples:
-  surefoot train discrete-sac --steps 100000
-      the marble maze, one seed, no regard for constraints; the run is runs/discrete-sac-1
-  surefoot train scopil --demos marble-maze/zone+speed --constraints zone speed --seeds 5
+  surefoot train discrete-sac --steps 100000 --run runs/careless
+      the marble maze, one seed, no regard for constraints; the run is the folder runs/careless
+  surefoot train scopil --demos marble-maze/zone+speed --constraints zone speed --seeds 5 --run runs/careful
       five seeds at once, in one compiled program, beside demonstrations that keep both constraints
-  surefoot train scopil --demos marble-maze/two-modes --board island --run runs/modes --epsilon 0.05
-      a setting of the algorithm, and a folder of your choice
+  surefoot train scopil --demos marble-maze/two-modes --board island --epsilon 0.05
+      another board, and a setting of the algorithm
   surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left
       any Gymnasium environment; the cost is a function in mycosts.py, see docs/own-environment.md
 
@@ -57,7 +57,7 @@ class RunOptions:
     seeds: str = "1"
     """How many seeds (5), or which (0,3,7)."""
     run: Path | None = None
-    """Folder of the run; runs/ALGORITHM-NUMBER if not given."""
+    """Folder of the run; runs/ALGORITHM-ENVIRONMENT-TIME if not given."""
     overwrite: bool = False
     """Replace a run that is in that folder."""
     envs: int = 16
@@ -139,43 +139,30 @@ def environment_options(env: str) -> type[Any]:
 
 
 def train(learner: Any, environment: Any, options: RunOptions, *, command: str) -> None:
-    """Makes the world, loads the demonstrations, trains, and says what to do next."""
+    """Makes the world, trains in it, and says what to do next."""
     from surefoot import worlds
-    from surefoot.algorithms import name_of
-    from surefoot.data import demonstrations
+    from surefoot.training.fit import fit
 
-    name = name_of(learner)
-    if learner.needs_demonstrations and options.demos is None:
-        raise SurefootError(f"{name} learns from demonstrations: add --demos NAME. See `surefoot list demos`.")
     seeds = parse_seeds(options.seeds)
-    demos = None if options.demos is None else demonstrations.load(options.demos)
     if isinstance(environment, GymnasiumOptions):
         world_options = environment.as_options()
     else:
         world_options = {each.name: getattr(environment, each.name) for each in dataclasses.fields(environment)}
-    world = worlds.make(options.env, envs=options.envs, **world_options)
-    folder = options.run or free_folder(name)
-    from surefoot.training.fit import fit
-
-    try:
-        fit(
-            learner,
-            world,
-            demonstrations=demos,
-            steps=options.steps,
-            seeds=seeds,
-            run=folder,
-            overwrite=options.overwrite,
-            log_every=options.log_every,
-            evaluate_every=options.evaluate_every,
-            checkpoint_every=options.checkpoint_every,
-            progress=options.progress,
-            command=command,
-            source=options.demos,
-        )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Stopped. Go on with: surefoot resume {folder}") from None
-    print(f"Run: {folder}\nNext: surefoot evaluate {folder}")
+    run = fit(
+        learner,
+        worlds.make(options.env, envs=options.envs, **world_options),
+        demonstrations=options.demos,
+        steps=options.steps,
+        seeds=seeds,
+        run=options.run,
+        overwrite=options.overwrite,
+        log_every=options.log_every,
+        evaluate_every=options.evaluate_every,
+        checkpoint_every=options.checkpoint_every,
+        progress=options.progress,
+        command=command,
+    )
+    say_next(run.path)
 
 
 def _peek(words: Sequence[str], flag: str, default: str) -> str:
