@@ -125,9 +125,7 @@ def read_tables(path: Any) -> dict[str, EpisodeTable]:
     except FileNotFoundError:
         raise SurefootError(f"There is no {path}; run `surefoot evaluate` on the run first.") from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
-        raise SurefootError(
-            f"{path} is damaged ({error}); run `surefoot evaluate` again."
-        ) from None
+        raise SurefootError(f"{path} is damaged ({error}); run `surefoot evaluate` again.") from None
 
 
 def summarise(

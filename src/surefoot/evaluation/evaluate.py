@@ -116,7 +116,7 @@ def evaluate(
     if world is None:
         world = worlds.from_description(run.config["world"])
     metrics, tables, warnings, notes = _measure(
-        world, _policies(run), episodes=episodes, mode=mode, seed=seed, seeds=tuple(run.seeds)
+        world, _policies(run, world), episodes=episodes, mode=mode, seed=seed, seeds=tuple(run.seeds)
     )
     found = Evaluation(
         metrics=metrics,
@@ -216,9 +216,21 @@ def _with_starts(world: World, starts: str) -> World | None:
     return JaxWorld.create(replace(env, starts=starts), 1, jax.random.key(0))  # type: ignore[arg-type]
 
 
-def _policies(run: Run) -> Any:
+def _policies(run: Run, world: World) -> Any:
     """The exported policies of every seed as one JAX policy with a leading seeds axis."""
-    raise NotImplementedError
+    from surefoot.evaluation.rollouts import revive, stack
+    from surefoot.training.policy_io import load_policy
+
+    if not (run.path / "policy" / "policy.json").exists():
+        raise SurefootError(f"{run.path} holds no policy yet; go on with `surefoot resume {run.path}`.")
+    policies = [load_policy(run.path, seed) for seed in run.seeds]
+    size, expected = policies[0].weights[0].shape[0], world.task.observation.size
+    if size != expected:
+        raise SurefootError(
+            f"The policies of {run.path} see {size} numbers, but '{world.task.name}' shows {expected}; "
+            "evaluate them in the world that they were trained in."
+        )
+    return stack([revive(policy) for policy in policies])
 
 
 def write(evaluation: Evaluation, run: Run) -> None:
