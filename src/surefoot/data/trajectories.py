@@ -54,9 +54,9 @@ class Trajectories(eqx.Module):
 
 
 def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
-    """Means over the episodes that ended inside ``batch``; NaN where none did.
+    """Means over the episodes that ended inside ``batch``, NaN where none did; ``episodes`` is their number.
 
-    Names: ``return``, ``length``, ``success``, ``violating_steps_per_episode``,
+    Names of the means: ``return``, ``length``, ``success``, ``violating_steps_per_episode``,
     ``violating_episodes``, and per constraint ``cost/NAME``, ``violating_steps_per_episode/NAME``,
     ``violating_episodes/NAME``. A step violates if its cost is above zero, an episode if any step does.
     """
@@ -69,6 +69,7 @@ def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[s
 
     totals = batch.totals
     metrics = {
+        "episodes": count.astype(jnp.float32),
         "return": mean(totals.reward),
         "length": mean(totals.length),
         "success": mean(batch.success),

@@ -1,0 +1,279 @@
+"""Several seeds of one learner, side by side: how their iterations are carried out.
+
+Seed s has the base key ``jax.random.key(s)``. Everything random is folded out of it, so that all
+numbers are a function of (settings, seed, iteration):
+
+| use | key |
+| --- | --- |
+| first state of world and learner | ``split(fold_in(base, 0))`` |
+| iteration i | ``fold_in(fold_in(base, 1), i)`` |
+| evaluation after i iterations | ``fold_in(fold_in(base, 2), i)`` |
+| fresh episodes when resuming after i iterations, where a simulator cannot be saved | ``fold_in(fold_in(base, 3), i)`` |
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
+
+from surefoot.data.trajectories import episode_metrics
+from surefoot.training.policy_io import unwrap
+from surefoot.worlds.world import Episodes
+
+_INIT, _ITERATION, _EVALUATION, _RESUME = range(4)
+
+EVALUATION_EPISODES = 20
+"""Episodes a seed of an evaluation during training."""
+
+Block = dict[str, np.ndarray]
+"""Metrics of the iterations of a block, each ``[iterations, seeds]``."""
+
+
+def engine_for(
+    learner: Any, world: Any, demonstrations: Any, seeds: Sequence[int], block: int
+) -> Compiled | Hosted:
+    """The engine for this kind of world; ``block`` is the number of iterations between two log rows."""
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    kind = Compiled if world.compiled else Hosted
+    return kind(learner, world, demonstrations, keys, block)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """For worlds written in JAX: one call plays a whole block of all seeds.
+
+    The block is a ``scan`` over iterations under a ``vmap`` over seeds. States and worlds are donated
+    to each call: a replay buffer is updated where it lies. All blocks have the same length, so the
+    program is compiled once.
+    """
+
+    learner: Any
+    world: Any
+    demonstrations: Any
+    keys: Key[Array, " seeds"]
+    """Base key of each seed."""
+    block: int
+
+    exact_resume = True
+    """Whether a resumed run repeats the numbers of one that was not interrupted."""
+
+    def start(self) -> Any:
+        """State and world of every seed before the first iteration, the seeds as the first axis."""
+
+        def one(key: PRNGKeyArray) -> dict[str, Any]:
+            key_world, key_learner = jax.random.split(jax.random.fold_in(key, _INIT))
+            state = self.learner.init(self.world.task, key_learner, demonstrations=self.demonstrations)
+            return {"state": state, "world": self.world.fresh(key_world)}
+
+        def every(keys: PRNGKeyArray) -> Any:
+            tree = eqx.filter_vmap(one)(keys)
+            # Without weak types, which the iterations would turn into strong ones and so compile twice.
+            return jax.tree.map(lambda x: _strong(x) if eqx.is_array(x) else x, tree)
+
+        return eqx.filter_jit(every)(self.keys)
+
+    def saved(self, tree: Any) -> Any:
+        """What a checkpoint holds."""
+        return tree
+
+    def template(self) -> Any:
+        """The form of :meth:`saved`."""
+        return eqx.filter_eval_shape(self.start)
+
+    def revive(self, tree: Any, iteration: int) -> Any:
+        """From what was saved after ``iteration`` iterations."""
+        return tree
+
+    def check(self) -> None:
+        """Traces a block, so that what is wrong is raised before anything is written.
+
+        The trace is kept: the first call of :meth:`run` does not repeat it.
+        """
+        tree = self.template()
+        eqx.filter_eval_shape(_block, (self.learner, self.keys, _index(0), self.block), **tree)
+
+    def run(self, tree: Any, first: int) -> tuple[Any, Block, np.ndarray]:
+        """Iterations ``first`` to ``first + block``: what follows, metrics, and :meth:`finite` of it.
+
+        ``tree`` is given away: its arrays must not be used again.
+        """
+        fixed = (self.learner, self.keys, _index(first), self.block)
+        tree, metrics, finite = _block(fixed, **tree)
+        return tree, {name: np.asarray(values).T for name, values in metrics.items()}, np.asarray(finite)
+
+    def finite(self, tree: Any) -> np.ndarray:
+        """Whether each array of the state holds finite numbers only, ``[arrays, seeds]``."""
+        return np.asarray(_finite_jit(tree["state"]))
+
+    def names(self, tree: Any) -> list[str]:
+        """Of the arrays of :meth:`finite`."""
+        return _names(tree["state"])
+
+    def evaluate(self, tree: Any, iteration: int) -> Block:
+        """Means over fresh episodes of each seed's policy, each ``[seeds]``."""
+        arrays = _evaluate((self.learner, self.world, self.keys, _index(iteration)), tree["state"])
+        return {name: np.asarray(values) for name, values in arrays.items()}
+
+    def policies(self, tree: Any) -> list[Any]:
+        """One policy a seed."""
+        stacked = _policies(self.learner, tree["state"])
+
+        def take(seed: int) -> Any:
+            return jax.tree.map(lambda x: x[seed] if eqx.is_array(x) else x, stacked)
+
+        return [take(seed) for seed in range(len(self.keys))]
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """For worlds that are stepped on the host: seeds and iterations one after the other."""
+
+    learner: Any
+    world: Any
+    demonstrations: Any
+    keys: Key[Array, " seeds"]
+    """Base key of each seed."""
+    block: int
+
+    @property
+    def exact_resume(self) -> bool:
+        """Only for a learner that never acts: a simulator cannot be saved in general."""
+        return not self.learner.interacts
+
+    def start(self) -> Any:
+        """State and world of every seed before the first iteration, in lists."""
+        keys = [jax.random.split(jax.random.fold_in(key, _INIT))[0] for key in self.keys]
+        return {"state": self._states(), "world": [self.world.fresh(key) for key in keys]}
+
+    def saved(self, tree: Any) -> Any:
+        """What a checkpoint holds: not the worlds, since a simulator cannot be saved in general."""
+        return {"state": tree["state"]}
+
+    def template(self) -> Any:
+        """The form of :meth:`saved`."""
+        return {"state": self._states()}
+
+    def _states(self) -> list[Any]:
+        keys = [jax.random.split(jax.random.fold_in(key, _INIT))[1] for key in self.keys]
+        init = self.learner.init
+        return [init(self.world.task, key, demonstrations=self.demonstrations) for key in keys]
+
+    def revive(self, tree: Any, iteration: int) -> Any:
+        """The states as they were saved, the worlds at the start of new episodes."""
+        keys = [_key(key, _RESUME, iteration) for key in self.keys]
+        return {"state": tree["state"], "world": [self.world.fresh(key) for key in keys]}
+
+    def check(self) -> None:
+        """Makes the first states, so that what is wrong with them is raised before anything is written."""
+        self._states()
+
+    def run(self, tree: Any, first: int) -> tuple[Any, Block, np.ndarray]:
+        states, worlds, by_seed = [], [], []
+        for key, state, world in zip(self.keys, tree["state"], tree["world"], strict=True):
+            rows = []
+            for iteration in range(first, first + self.block):
+                state, world, metrics = self.learner.iteration(state, world, _key(key, _ITERATION, iteration))
+                rows.append({name: float(value) for name, value in metrics.items()})
+            states.append(state)
+            worlds.append(world)
+            by_seed.append(rows)
+        tree = {"state": states, "world": worlds}
+        names = by_seed[0][0]
+        block = {name: np.array([[row[name] for row in rows] for rows in by_seed]).T for name in names}
+        return tree, block, self.finite(tree)
+
+    def finite(self, tree: Any) -> np.ndarray:
+        def alone(state: Any) -> np.ndarray:
+            return np.asarray(_finite_jit(jax.tree.map(lambda x: x[None] if eqx.is_array(x) else x, state)))
+
+        return np.concatenate([alone(state) for state in tree["state"]], axis=1)
+
+    def names(self, tree: Any) -> list[str]:
+        return _names(tree["state"][0])
+
+    def evaluate(self, tree: Any, iteration: int) -> Block:
+        rows = []
+        for key, state in zip(self.keys, tree["state"], strict=True):
+            key = _key(key, _EVALUATION, iteration)
+            policy = unwrap(self.learner.policy(state))
+            # A world of which training only uses fresh copies: nothing of theirs is disturbed.
+            _, batch = self.world.collect(policy, Episodes(EVALUATION_EPISODES), key)
+            rows.append(episode_metrics(batch, self.world.task.constraints))
+        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+    def policies(self, tree: Any) -> list[Any]:
+        return [unwrap(self.learner.policy(state)) for state in tree["state"]]
+
+
+# Compiled programs: functions of their arguments alone, so that two runs of the same form share them.
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _block(fixed: tuple[Any, Any, Array, int], state: Any, world: Any) -> tuple[Any, Any, Array]:
+    learner, keys, first, length = fixed
+
+    def one(key: PRNGKeyArray, state: Any, world: Any) -> tuple[Any, Any, Any]:
+        arrays, rest = eqx.partition((state, world), eqx.is_array)
+
+        def iterate(arrays: Any, iteration: Array) -> tuple[Any, Any]:
+            state, world = eqx.combine(arrays, rest)
+            state, world, metrics = learner.iteration(state, world, _key(key, _ITERATION, iteration))
+            return eqx.filter((state, world), eqx.is_array), metrics
+
+        arrays, metrics = jax.lax.scan(iterate, arrays, first + jnp.arange(length))
+        return *eqx.combine(arrays, rest), metrics
+
+    state, world, metrics = eqx.filter_vmap(one)(keys, state, world)
+    return {"state": state, "world": world}, metrics, _finite(state)
+
+
+@eqx.filter_jit
+def _evaluate(fixed: tuple[Any, Any, Any, Array], state: Any) -> dict[str, Array]:
+    learner, world, keys, iteration = fixed
+
+    def one(key: PRNGKeyArray, state: Any) -> dict[str, Array]:
+        policy = unwrap(learner.policy(state))
+        _, batch = world.collect(policy, Episodes(EVALUATION_EPISODES), _key(key, _EVALUATION, iteration))
+        return episode_metrics(batch, world.task.constraints)
+
+    return eqx.filter_vmap(one)(keys, state)
+
+
+@eqx.filter_jit
+def _policies(learner: Any, state: Any) -> Any:
+    return eqx.filter_vmap(lambda state: unwrap(learner.policy(state)))(state)
+
+
+def _finite(state: Any) -> Bool[Array, "arrays seeds"]:
+    """``[arrays, seeds]``, for arrays with the seeds as the first axis."""
+    arrays = [x for x in jax.tree.leaves(state) if eqx.is_inexact_array(x)]
+    return jnp.stack([jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in arrays])
+
+
+_finite_jit: Callable[[Any], Array] = eqx.filter_jit(_finite)
+
+
+def _names(state: Any) -> list[str]:
+    named = jax.tree_util.tree_flatten_with_path(state)[0]
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/") for path, x in named if eqx.is_inexact_array(x)
+    ]
+
+
+def _key(base: PRNGKeyArray, use: int, iteration: int | Int[Array, ""]) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.fold_in(base, use), iteration)
+
+
+def _index(iteration: int) -> Int[Array, ""]:
+    return jnp.asarray(iteration, jnp.int32)
+
+
+def _strong(x: Array) -> Array:
+    return jax.lax.convert_element_type(x, x.dtype) if not jnp.issubdtype(x.dtype, jax.dtypes.extended) else x

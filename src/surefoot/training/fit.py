@@ -1,0 +1,326 @@
+"""The driver: trains any learner in any world, keeps everything in a run folder, resumes from it.
+
+It is the only loop of the library. It knows no method, and no method knows it: learners neither log,
+nor save, nor know about seeds. A run killed at any moment goes on with :func:`resume`; what it ends with
+is to the bit what it would have ended with (in a world on the host, from fresh episodes instead).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from surefoot.algorithms import name_of
+from surefoot.data.demonstrations import Demonstrations
+from surefoot.errors import SurefootError, check_range
+from surefoot.training import checkpoint, enable_compilation_cache, metrics, policy_io
+from surefoot.training.engine import Compiled, Hosted, engine_for
+from surefoot.training.log import Guard, Log
+from surefoot.training.plan import (
+    Plan,
+    check_demonstrations,
+    checked_seeds,
+    describe_task,
+    keep_demonstrations,
+    load_demonstrations,
+    make_plan,
+    origin_of,
+    reload_demonstrations,
+    same_learner,
+    same_world,
+)
+from surefoot.training.progress import Progress
+from surefoot.training.run import (
+    Run,
+    atomic_write,
+    iteration_of,
+    locked,
+    options_of,
+    sweep,
+    versions,
+)
+from surefoot.worlds import describe
+
+_CHECKPOINTS = 2
+"""How many checkpoints are kept: the newest, and one to fall back on."""
+
+
+def fit(
+    learner: Any,
+    world: Any,
+    *,
+    demonstrations: Demonstrations | str | None = None,
+    steps: int = 100_000,
+    seeds: Iterable[int] = (0,),
+    run: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    log_every: int | None = None,
+    evaluate_every: int | None = None,
+    checkpoint_every: float | int = 60.0,
+    progress: bool = True,
+    command: str | None = None,
+    source: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Trains ``learner`` in ``world`` once for each seed, and returns the run.
+
+    Args:
+        learner: the algorithm with its settings, such as ``Scopil()``.
+        world: what :func:`surefoot.make` returns.
+        demonstrations: for learners that take them; a set, or the name or folder of one.
+        steps: environment steps a seed (gradient steps for a learner that does not act); rounded up
+            to whole blocks, the number taken is in the run's config.
+        seeds: different integers from 0; they are trained side by side.
+        run: the folder to make; ``runs/NAME`` with a new name if left out.
+        overwrite: replace a run that is in that folder.
+        log_every: steps between two rows of metrics; chosen for 100 to 200 rows if left out.
+        evaluate_every: steps between two evaluations (20 episodes a seed from fresh starts, sampled
+            actions), logged with ``eval_`` in front of the names; none if left out.
+        checkpoint_every: seconds between two checkpoints.
+        progress: show progress on stderr.
+        command: what to record as the way to train this again.
+        source: where the demonstrations can be loaded from again; their name if left out. A set that
+            cannot be loaded again is copied into the run folder.
+
+    Raises:
+        SurefootError: anything that the caller gave does not fit; training diverged (the last good
+            checkpoint is kept); the disk is full.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after the block is finished and saved.
+
+    Example:
+        >>> world = make("MarbleMaze-v0")                                      # doctest: +SKIP
+        >>> fit(DiscreteSac(), world, steps=100_000, seeds=range(5)).progress  # doctest: +SKIP
+        100000
+    """
+    enable_compilation_cache()
+    seeds = checked_seeds(seeds)
+    check_range("checkpoint_every", checkpoint_every, low=0)
+    plan = make_plan(learner, steps, log_every, evaluate_every)
+    if plan.evaluate_blocks and world.compiled and world.task.horizon is None:
+        raise SurefootError(
+            f"'{world.task.name}' has no horizon, so its episodes cannot be evaluated; "
+            "leave out evaluate_every."
+        )
+    description = describe(world)
+    if isinstance(demonstrations, str):
+        demonstrations, source = load_demonstrations(demonstrations), source or demonstrations
+    check_demonstrations(learner, world, demonstrations, description)
+    engine = engine_for(learner, world, demonstrations, seeds, plan.block)
+    engine.check()
+    config: dict[str, Any] = {
+        "learner": {"name": name_of(learner), "options": options_of(learner)},
+        "world": description,
+        "demonstrations": None if demonstrations is None else origin_of(demonstrations, source),
+        "task": describe_task(world),
+        "seeds": list(seeds),
+        "steps": plan.steps,
+        "iterations": plan.iterations,
+        "steps_per_iteration": plan.steps_per_iteration,
+        "block": plan.block,
+        "log_every": plan.log_every,
+        "evaluate_every": plan.evaluate_blocks and plan.evaluate_blocks * plan.log_every,
+        "checkpoint_every": float(checkpoint_every),
+        "command": command,
+        "versions": versions(),
+    }
+    made = Run.create(run, config, overwrite=overwrite)
+    try:
+        if demonstrations is not None and config["demonstrations"]["source"] is None:
+            keep_demonstrations(demonstrations, made)
+        return _train(made, engine, plan, show=progress)
+    except SurefootError:
+        if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
+            shutil.rmtree(made.path, ignore_errors=True)
+        raise
+
+
+def resume(
+    path: str | os.PathLike[str] | Run,
+    world: Any = None,
+    *,
+    learner: Any = None,
+    progress: bool = True,
+) -> Run:
+    """Trains the rest of a run that was stopped or killed; a finished run is returned as it is.
+
+    ``world`` is needed only if it was made from a function that cannot be imported, ``learner`` only if
+    its class cannot. Raises :class:`SurefootError` if something does not fit the run any more.
+    """
+    run = path if isinstance(path, Run) else Run(path)
+    if run.finished:
+        return run
+    enable_compilation_cache()
+    config = run.config
+    learner = same_learner(config, learner)
+    world = same_world(config, world)
+    demonstrations = reload_demonstrations(run)
+    plan = Plan.of(config)
+    check_demonstrations(learner, world, demonstrations, config["world"])
+    engine = engine_for(learner, world, demonstrations, run.seeds, plan.block)
+    return _train(run, engine, plan, show=progress)
+
+
+def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: Any = None) -> Restored:
+    """The newest state of a run, for a closer look: learner, world and state of all seeds.
+
+    Takes the same arguments, and raises the same errors, as :func:`resume`. To use a policy, read the
+    exported one instead (:mod:`surefoot.training.policy_io`).
+    """
+    run = path if isinstance(path, Run) else Run(path)
+    learner = same_learner(run.config, learner)
+    world = same_world(run.config, world)
+    engine = engine_for(learner, world, reload_demonstrations(run), run.seeds, run.config["block"])
+    found = _newest(run, engine, lambda text: None)
+    if found is None:
+        raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `surefoot resume {run.path}`.")
+    tree, iteration = found
+    return Restored(learner, world, tree["state"], iteration)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What :func:`restore` returns."""
+
+    learner: Any
+    world: Any
+    """A world like that of the training, at its start."""
+    state: Any
+    """In a compiled world one tree with the seeds as the first axis of every array, else a list."""
+    iteration: int
+    """Iterations done."""
+
+
+# Training ----------------------------------------------------------------------------------------------
+
+
+def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Run:
+    """From the newest checkpoint, or the start, to the end or an interrupt."""
+    title = f"{run.config['learner']['name']} on {run.config['task']['name']}"
+    with locked(run.path), _interrupts(show) as interrupted, Progress(title, show=show) as display:
+        tree, done = _begin(run, engine, display)
+        display.start(plan.steps, done * plan.steps_per_iteration, len(run.seeds))
+        with Log(run, display, plan, done) as log:
+            guard = Guard(run, engine, plan, tree, log.columns)
+            saved = time.monotonic()
+            while done < plan.iterations:
+                tree, block, finite = engine.run(tree, done)
+                guard.check(block, finite, done)
+                done += plan.block
+                log.write(done, metrics.reduce(block) | _evaluation(run, engine, plan, tree, done))
+                finished = done >= plan.iterations
+                stop = interrupted() and not finished
+                if finished or stop or time.monotonic() - saved >= run.config["checkpoint_every"]:
+                    _save(run, engine, tree, done, log)
+                    saved = time.monotonic()
+                if stop:
+                    raise KeyboardInterrupt(
+                        f"Stopped after {done * plan.steps_per_iteration:,} steps, which are saved. "
+                        f"Go on with: surefoot resume {run.path}"
+                    )
+    return run
+
+
+def _begin(run: Run, engine: Compiled | Hosted, display: Progress) -> tuple[Any, int]:
+    """Training state and iterations done; what was logged after them is cut off."""
+    sweep(run.path)
+    tree, done = _newest(run, engine, display.warn) or (engine.start(), 0)
+    if done and not engine.exact_resume:
+        display.say("The simulators cannot be saved, so training goes on from fresh episodes.")
+    if run.metrics_path.exists():
+        kept = metrics.cut(run.metrics_path, done, block=len(run.seeds))
+        if kept is None:
+            run.metrics_path.unlink()
+        else:
+            atomic_write(run.metrics_path, kept)
+    return tree, done
+
+
+def _newest(run: Run, engine: Compiled | Hosted, warn: Callable[[str], None]) -> tuple[Any, int] | None:
+    """State and iterations of the newest sound checkpoint; damaged ones are removed with a warning."""
+    template = None
+    for path in run.checkpoints():
+        template = engine.template() if template is None else template
+        try:
+            saved, notes = checkpoint.load(path, template)
+        except checkpoint.CutShort as error:
+            warn(f"{error} Going back to the one before.")
+            path.unlink()
+            continue
+        if notes.get("config") != _digest(run.config):
+            raise SurefootError(
+                f"The checkpoint {path} belongs to a run with other settings than {run.path}/config.json; "
+                "restore that file, or train again."
+            )
+        return engine.revive(saved, iteration_of(path)), iteration_of(path)
+    return None
+
+
+def _save(run: Run, engine: Compiled | Hosted, tree: Any, done: int, log: Log) -> None:
+    """Metrics, policies, checkpoint, in this order: a checkpoint is never ahead of the rest."""
+    log.sync()
+    policies = engine.policies(tree)
+    if policy_io.kind_of(policies[0]) is not None:
+        notes = {"algorithm": run.config["learner"]["name"], "iteration": done}
+        policy_io.save_policy(run.path / "policy", policies, engine.world.task, run.seeds, notes=notes)
+    else:
+        log.warn_once("export", "this kind of policy cannot be exported; use surefoot.training.fit.restore.")
+    path = run.path / "checkpoints" / f"{done}.safetensors"
+    checkpoint.save(path, engine.saved(tree), {"iteration": done, "config": _digest(run.config)})
+    for old in run.checkpoints()[_CHECKPOINTS:]:
+        old.unlink()
+
+
+def _evaluation(
+    run: Run, engine: Compiled | Hosted, plan: Plan, tree: Any, done: int
+) -> dict[str, np.ndarray]:
+    """Columns of an evaluation: NaN where none is due, nothing at all if none was asked for."""
+    if plan.evaluate_blocks is None:
+        return {}
+    due = done % (plan.evaluate_blocks * plan.block) == 0 or done >= plan.iterations
+    values = engine.evaluate(tree, done) if due else {}
+    nothing = np.full(len(run.seeds), np.nan)
+    names = metrics.episode_names(engine.world.task.constraints)
+    return {f"eval_{name}": values.get(name, nothing) for name in names}
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    """SHA-256 of what decides the numbers of a run."""
+    origin = config["demonstrations"]
+    decisive = {key: config[key] for key in ("learner", "world", "seeds", "block")}
+    text = json.dumps([decisive, origin and origin["digest"]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def _interrupts(show: bool) -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C and SIGTERM only ask to stop; the value says whether they did. A second one stops at
+    once. Signals that the process ignores stay ignored; outside the main thread nothing is changed."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt("Stopped at once; the last checkpoint stands.")
+        asked.set()
+        if show:  # not through the display, which may be in the middle of drawing
+            os.write(2, b"\nStopping after this block; once more stops at once.\n")
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

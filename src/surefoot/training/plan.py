@@ -1,0 +1,187 @@
+"""What is settled before a training starts: its length, its seeds, its demonstrations, its world."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surefoot.algorithms import name_of
+from surefoot.data import demonstrations as sets
+from surefoot.data.demonstrations import Demonstrations
+from surefoot.errors import SurefootError
+from surefoot.training.run import Run, learner_from, options_of
+from surefoot.worlds import describe, from_description
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many iterations, and how many of them make a block."""
+
+    iterations: int
+    block: int
+    """Iterations between two rows of metrics; the unit of checkpoints too."""
+    steps_per_iteration: int
+    evaluate_blocks: int | None
+    """Blocks between two evaluations."""
+
+    @property
+    def log_every(self) -> int:
+        """Steps between two rows."""
+        return self.block * self.steps_per_iteration
+
+    @property
+    def steps(self) -> int:
+        """Steps a seed in all."""
+        return self.iterations * self.steps_per_iteration
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Plan:
+        """The plan that a run's config holds."""
+        every = config["evaluate_every"]
+        return cls(
+            config["iterations"],
+            config["block"],
+            config["steps_per_iteration"],
+            every and every // config["log_every"],
+        )
+
+
+def make_plan(learner: Any, steps: int, log_every: int | None, evaluate_every: int | None) -> Plan:
+    """Lengths in iterations from lengths in steps; raises :class:`SurefootError` if one is of no use."""
+    each = int(learner.steps_per_iteration)
+    for name, value in (("steps", steps), ("log_every", log_every), ("evaluate_every", evaluate_every)):
+        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            raise SurefootError(f"{name} = {value!r}: give a whole number of steps, at least 1.")
+    if steps < each:
+        raise SurefootError(
+            f"steps = {steps} is less than one iteration of {name_of(learner)}, which takes {each} steps; "
+            f"train for at least {each}."
+        )
+    iterations = math.ceil(steps / each)
+    block = _block_size(iterations) if log_every is None else min(max(1, round(log_every / each)), iterations)
+    iterations = block * math.ceil(iterations / block)
+    every = evaluate_every and max(1, round(evaluate_every / (block * each)))
+    return Plan(iterations, block, each, every)
+
+
+def _block_size(iterations: int) -> int:
+    """For 100 to 200 blocks (fewer if there are fewer iterations), with as little left over as possible."""
+    low = math.ceil(iterations / 200)
+    high = max(low, iterations // 100)
+    return min(range(low, high + 1), key=lambda size: (-iterations % size, size))
+
+
+def checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """The seeds, if they can be used."""
+    seeds = tuple(seeds)
+    if not seeds:
+        raise SurefootError("seeds is empty; give at least one, such as seeds=(0,).")
+    for seed in seeds:
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
+            raise SurefootError(f"Seed {seed!r} is not a whole number from 0 to {2**31 - 1}.")
+    if len(set(seeds)) < len(seeds):
+        raise SurefootError(f"seeds = {seeds} names a seed twice; each must be different.")
+    return tuple(int(seed) for seed in seeds)
+
+
+def check_demonstrations(
+    learner: Any, world: Any, demonstrations: Demonstrations | None, description: Mapping[str, Any]
+) -> None:
+    """Raises :class:`SurefootError` unless the learner can learn from this set, or from none."""
+    if demonstrations is not None:
+        demonstrations.check(world.task, description.get("options") or {})
+    elif learner.needs_demonstrations:
+        raise SurefootError(
+            f"{name_of(learner)} learns from demonstrations; give some (--demos NAME, demonstrations=...). "
+            "See `surefoot demos list`."
+        )
+
+
+def load_demonstrations(source: str | os.PathLike[str]) -> Demonstrations:
+    """The set of that name, or in that folder."""
+    return sets.load(os.fspath(source))
+
+
+def origin_of(demonstrations: Demonstrations, source: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """Where the set can be loaded from again; ``source`` is ``None`` if nowhere."""
+    digest = demonstrations.digest()
+    if source is not None:
+        found = load_demonstrations(source)
+        if found.digest() != digest:
+            raise SurefootError(f"source = '{source}' holds other demonstrations than those given.")
+        return {"source": _absolute(source), "digest": digest}
+    if demonstrations.name:
+        try:
+            if load_demonstrations(demonstrations.name).digest() == digest:
+                return {"source": _absolute(demonstrations.name), "digest": digest}
+        except SurefootError:  # a name only, or that of a larger set: a copy is kept instead
+            pass
+    return {"source": None, "digest": digest}
+
+
+def _absolute(source: str | os.PathLike[str]) -> str:
+    """Folders with their full path, so that a run can be resumed from elsewhere; names as they are."""
+    name = os.fspath(source)
+    return str(Path(name).resolve()) if name not in sets.bundled() and Path(name).exists() else name
+
+
+def keep_demonstrations(demonstrations: Demonstrations, run: Run) -> None:
+    """A copy in the run folder."""
+    sets.save(demonstrations, run.path / "demonstrations")
+
+
+def reload_demonstrations(run: Run) -> Demonstrations | None:
+    """Those that the run began with; raises :class:`SurefootError` if they have changed."""
+    origin = run.config["demonstrations"]
+    if origin is None:
+        return None
+    source = origin["source"] or run.path / "demonstrations"
+    found = load_demonstrations(source)
+    if found.digest() != origin["digest"]:
+        raise SurefootError(
+            f"The demonstrations in '{source}' have changed since this run began; "
+            "restore them, or train again."
+        )
+    return found
+
+
+def describe_task(world: Any) -> dict[str, Any]:
+    """What reports need to know of the task."""
+    task = world.task
+    return {
+        "name": task.name,
+        "constraints": list(task.constraints),
+        "limits": list(task.limits),
+        "horizon": task.horizon,
+        "reports_success": task.reports_success,
+    }
+
+
+def same_learner(config: Mapping[str, Any], learner: Any) -> Any:
+    """The learner of a run: made again, or the given one if it is the same."""
+    recorded = config["learner"]
+    if learner is None:
+        return learner_from(recorded["name"], recorded["options"])
+    given = {"name": name_of(learner), "options": options_of(learner)}
+    if given != recorded:
+        raise SurefootError(f"The run was trained with {recorded}, not with {given}; give the same learner.")
+    return learner
+
+
+def same_world(config: Mapping[str, Any], world: Any) -> Any:
+    """The world of a run: made again, or the given one if it is the same."""
+    recorded = config["world"]
+    if world is None:
+        return from_description(recorded)
+    given = json.loads(json.dumps(describe(world)))
+    same = given == recorded if recorded.get("id") else describe_task(world) == config["task"]
+    if not same:
+        raise SurefootError(f"The run was trained in {recorded}, not in {given}; give the same world.")
+    return world

@@ -1,0 +1,288 @@
+"""Export of policies, and their use without JAX: in a robot's control loop, say.
+
+A policy folder holds ``policy.json`` (what the numbers mean) and ``seed-S.safetensors`` (the network of
+each seed: ``weights.0``, ``biases.0``, ...; a Gaussian policy has ``log_std`` as well). Loading and acting
+need NumPy and safetensors only, and no optimiser state, replay buffer or training code.
+
+>>> policy = load_policy("runs/demo")                            # doctest: +SKIP
+>>> while True:                                                  # doctest: +SKIP
+...     action = policy.mode(sensors())
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from surefoot.errors import SurefootError
+from surefoot.training.run import atomic_write
+
+if TYPE_CHECKING:
+    from surefoot.task import Task
+
+FORMAT = 1
+"""Version of the layout of a policy folder."""
+
+
+# Saving ------------------------------------------------------------------------------------------------
+
+
+def unwrap(policy: Any) -> Any:
+    """The policy to deploy: without the random phase at the start of training."""
+    from surefoot.networks.policies import WarmUp
+
+    return policy.policy if isinstance(policy, WarmUp) else policy
+
+
+def kind_of(policy: Any) -> str | None:
+    """``categorical``, ``gaussian``, or ``None`` for a policy that cannot be exported."""
+    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+
+    if isinstance(policy, CategoricalPolicy):
+        return "categorical"
+    return "gaussian" if isinstance(policy, GaussianPolicy) else None
+
+
+def save_policy(
+    path: str | os.PathLike[str],
+    policies: Sequence[Any],
+    task: Task,
+    seeds: Sequence[int],
+    *,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes one policy a seed into the folder ``path``; ``notes`` are further entries of the JSON file.
+
+    Raises :class:`SurefootError` for a policy that is neither categorical nor Gaussian on an MLP.
+    """
+    from safetensors.numpy import save
+
+    folder = Path(path)
+    policies = [unwrap(policy) for policy in policies]
+    kind = kind_of(policies[0])
+    if kind is None:
+        raise SurefootError(
+            f"A {type(policies[0]).__name__} cannot be exported; a CategoricalPolicy or GaussianPolicy can."
+        )
+    network = policies[0].network
+    for policy, seed in zip(policies, seeds, strict=True):
+        tensors = {f"weights.{i}": np.array(w) for i, w in enumerate(policy.network.weights)}
+        tensors |= {f"biases.{i}": np.array(b) for i, b in enumerate(policy.network.biases)}
+        if kind == "gaussian":
+            tensors["log_std"] = np.array(policy.log_std)
+        atomic_write(folder / f"seed-{seed}.safetensors", save(tensors))
+    description = {
+        "format": FORMAT,
+        "kind": kind,
+        "activation": network.activation,
+        "sizes": [int(network.weights[0].shape[0]), *(int(b.shape[0]) for b in network.biases)],
+        "observation": _space(task.observation),
+        "action": _space(task.action),
+        "environment": task.name,
+        "constraints": list(task.constraints),
+        "seeds": [int(seed) for seed in seeds],
+        **(notes or {}),
+    }
+    atomic_write(folder / "policy.json", (json.dumps(description, indent=2) + "\n").encode())
+
+
+def _space(space: Any) -> dict[str, Any]:
+    if hasattr(space, "n"):
+        return {"n": space.n}
+
+    def bounds(values: Sequence[float]) -> list[float | None]:
+        return [value if math.isfinite(value) else None for value in values]  # JSON knows no infinity
+
+    return {"shape": list(space.shape), "low": bounds(space.low), "high": bounds(space.high)}
+
+
+# Loading and acting ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DeployedPolicy:
+    """A trained policy that acts with NumPy alone."""
+
+    kind: str
+    """``categorical`` or ``gaussian``."""
+    activation: str
+    weights: tuple[np.ndarray, ...]
+    """Of each layer, ``[in, out]`` float32."""
+    biases: tuple[np.ndarray, ...]
+    log_std: np.ndarray | None
+    """``[act]``, of a Gaussian policy."""
+    low: np.ndarray | None
+    """Lower bounds of a continuous action, ``[act]``."""
+    high: np.ndarray | None
+    description: dict[str, Any]
+    """What ``policy.json`` says."""
+    seed: int
+    """Of the training that it comes from."""
+
+    def act(self, observation: np.ndarray, rng: np.random.Generator | None = None) -> Any:
+        """A sampled action, as during training: an int, or floats ``[act]`` within their bounds.
+
+        ``rng`` gives the randomness; without one, each call takes fresh randomness of the system.
+        """
+        rng = rng or np.random.default_rng()
+        outputs = self._outputs(observation)
+        if self.kind == "categorical":
+            gumbel = rng.gumbel(size=outputs.shape)  # argmax(logits + Gumbel noise) ~ softmax(logits)
+            return _whole(np.argmax(outputs + gumbel, axis=-1))
+        assert self.log_std is not None
+        noise = rng.standard_normal(outputs.shape, dtype=np.float32)
+        return self._clip(outputs + np.exp(self.log_std) * noise)
+
+    def mode(self, observation: np.ndarray) -> Any:
+        """The most probable action: the same at every call."""
+        outputs = self._outputs(observation)
+        if self.kind == "categorical":
+            return _whole(np.argmax(outputs, axis=-1))
+        return self._clip(outputs)
+
+    def probabilities(self, observation: np.ndarray) -> np.ndarray:
+        """Of each discrete action, ``[actions]``; raises :class:`SurefootError` for continuous ones."""
+        if self.kind != "categorical":
+            raise SurefootError("A policy with continuous actions has no probabilities; use act or mode.")
+        outputs = self._outputs(observation)
+        powers = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        return powers / powers.sum(axis=-1, keepdims=True)
+
+    def _outputs(self, observation: np.ndarray) -> np.ndarray:
+        x = np.asarray(observation, np.float32)
+        size = self.weights[0].shape[0]
+        if x.ndim == 0 or x.shape[-1] != size:
+            raise SurefootError(
+                f"The policy takes observations of {size} numbers, not of shape {list(x.shape)}."
+            )
+        if not np.isfinite(x).all():
+            raise SurefootError(
+                "The observation holds a number that is not finite; no action can be trusted."
+            )
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = x @ weight + bias
+            x = np.maximum(x, 0) if self.activation == "relu" else np.tanh(x)
+        return x @ self.weights[-1] + self.biases[-1]
+
+    def _clip(self, action: np.ndarray) -> np.ndarray:
+        return np.clip(action, self.low, self.high)
+
+
+def load_policy(path: str | os.PathLike[str], seed: int | None = None) -> DeployedPolicy:
+    """The policy of one seed (the first one unless told) from a policy folder or a run folder.
+
+    Raises :class:`SurefootError` if there is none, or if it is damaged or of another version.
+    """
+    folder = Path(path)
+    if not (folder / "policy.json").exists() and (folder / "policy" / "policy.json").exists():
+        folder = folder / "policy"
+    description = _description(folder)
+    seeds = description["seeds"]
+    if seed is not None and seed not in seeds:
+        raise SurefootError(f"{folder} holds no policy of seed {seed}; it has {', '.join(map(str, seeds))}.")
+    seed = int(seeds[0] if seed is None else seed)
+    tensors = _tensors(folder / f"seed-{seed}.safetensors", description)
+    layers = len(description["sizes"]) - 1
+    action = description["action"]
+    continuous = description["kind"] == "gaussian"
+    return DeployedPolicy(
+        kind=description["kind"],
+        activation=description["activation"],
+        weights=tuple(tensors[f"weights.{i}"] for i in range(layers)),
+        biases=tuple(tensors[f"biases.{i}"] for i in range(layers)),
+        log_std=tensors["log_std"] if continuous else None,
+        low=_bounds(action["low"], -np.inf) if continuous else None,
+        high=_bounds(action["high"], np.inf) if continuous else None,
+        description=description,
+        seed=seed,
+    )
+
+
+def load_stacked(path: str | os.PathLike[str]) -> Any:
+    """The exported policies of all seeds as one JAX policy, the seeds as the first axis of every array.
+
+    For evaluation under ``vmap``; imports JAX. Raises the errors of :func:`load_policy`.
+    """
+    import jax.numpy as jnp
+
+    from surefoot.networks.mlp import Mlp
+    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+
+    first = load_policy(path)
+    each = [load_policy(path, seed) for seed in first.description["seeds"]]
+    network = Mlp(
+        tuple(jnp.stack(layer) for layer in zip(*(policy.weights for policy in each), strict=True)),
+        tuple(jnp.stack(layer) for layer in zip(*(policy.biases for policy in each), strict=True)),
+        "tanh" if first.activation == "tanh" else "relu",
+    )
+    if first.kind == "categorical":
+        return CategoricalPolicy(network)
+    return GaussianPolicy(network, jnp.stack([policy.log_std for policy in each]))  # type: ignore[list-item]
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / "policy.json"
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SurefootError(
+            f"{folder} holds no policy (policy.json is missing); give a run folder or its policy folder."
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SurefootError(f"{path} is damaged ({error}); export the policy again.") from error
+    found = description.get("format") if isinstance(description, dict) else None
+    if found != FORMAT:
+        raise SurefootError(
+            f"{path} has format {found}, but this version of surefoot reads format {FORMAT}; "
+            "export the policy again with this version."
+        )
+    sound = (
+        description.get("kind") in ("categorical", "gaussian")
+        and description.get("activation") in ("relu", "tanh")
+        and isinstance(description.get("sizes"), list)
+        and len(description["sizes"]) >= 2
+        and description.get("seeds")
+        and isinstance(description.get("action"), dict)
+    )
+    if not sound:
+        raise SurefootError(f"{path} does not describe a policy that is known here; export it again.")
+    return description
+
+
+def _tensors(path: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(path.read_bytes())
+    except FileNotFoundError as error:
+        raise SurefootError(f"{path} is missing; export the policy again.") from error
+    except (OSError, SafetensorError) as error:
+        raise SurefootError(f"{path} is cut short or damaged ({error}); export the policy again.") from error
+    sizes = description["sizes"]
+    expected = {f"weights.{i}": (a, b) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))}
+    expected |= {f"biases.{i}": (b,) for i, b in enumerate(sizes[1:])}
+    if description["kind"] == "gaussian":
+        expected["log_std"] = (sizes[-1],)
+    for name, shape in expected.items():
+        if name not in tensors or tensors[name].shape != shape:
+            raise SurefootError(f"{path} does not fit policy.json: '{name}' should have shape {list(shape)}.")
+        if not np.isfinite(tensors[name]).all():
+            raise SurefootError(f"{path}: '{name}' holds a number that is not finite; train again.")
+    return tensors
+
+
+def _bounds(values: Sequence[float | None], missing: float) -> np.ndarray:
+    return np.array([missing if value is None else value for value in values], np.float32)
+
+
+def _whole(index: np.ndarray | np.integer[Any]) -> Any:
+    """A plain int for one observation, an array for many."""
+    return int(index) if np.ndim(index) == 0 else index
