@@ -130,10 +130,10 @@ def collect(argv: list[str]) -> None:
         _collect_bundled(options)
         return
     out = options.out or Path("demonstrations") / "+".join(options.constraints or ("none",))
-    if out.exists() and not options.overwrite:  # before the work, not after it
-        raise SurefootError(f"'{out}' exists; choose another --out or say --overwrite.")
 
     from surefoot.data import demonstrations
+
+    demonstrations.check_place(out, overwrite=options.overwrite)  # before the work, not after it
     from surefoot.experiments import bundled_demos
 
     recipe = bundled_demos.Recipe(

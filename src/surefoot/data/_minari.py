@@ -189,7 +189,11 @@ def _read_costs(group: h5py.Group, where: str) -> tuple[np.ndarray | None, tuple
 def _names(item: Any, width: int) -> tuple[str, ...] | None:
     """The texts under ``infos/constraints``, as Minari's collector keeps a tuple of them at every step."""
     parts = [item.get(f"_index_{i}") for i in range(width)] if isinstance(item, h5py.Group) else []
-    names = [str(part.asstr()[0]) for part in parts if isinstance(part, h5py.Dataset) and len(part)]
+    names = [
+        str(part.asstr()[0])
+        for part in parts
+        if isinstance(part, h5py.Dataset) and h5py.check_string_dtype(part.dtype) and len(part)
+    ]
     return tuple(names) if len(set(names)) == width else None
 
 
@@ -201,7 +205,7 @@ def _join(
     where: str,
 ) -> Fields:
     """One array a quantity, all episodes one after the other, in float32."""
-    filled = [episode for episode in episodes if len(episode["rewards"])]
+    filled = [episode for episode in episodes if len(episode["rewards"])]  # some recorders keep empty ones
     observation = observation or _guess(filled, "observations", where)
     action = action or _guess(filled, "actions", where)
     encode, observation = _flat_observation(observation, where)
@@ -219,7 +223,8 @@ def _join(
     own.setdefault("minari", {k: metadata[k] for k in ("dataset_id", "algorithm_name") if k in metadata})
 
     def joined(arrays: list[np.ndarray], shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        return np.concatenate([np.zeros(shape, dtype), *arrays]).astype(dtype)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and check() says so
+            return np.concatenate([np.zeros(shape, dtype), *arrays]).astype(dtype)
 
     def costs(episode: Fields) -> np.ndarray:
         return np.zeros((len(episode["rewards"]), 0)) if width == 0 else episode["costs"]
@@ -261,8 +266,7 @@ def _guess(episodes: list[Fields], key: str, where: str) -> dict[str, Any]:
 def _flat_observation(space: dict[str, Any], where: str) -> tuple[Any, dict[str, Any]]:
     """What turns observations into flat vectors, and the space of these."""
     if space["type"] == "Box":
-        flat = _flat_box(space)
-        return lambda values: np.asarray(values, np.float32).reshape(len(values), -1), flat
+        return _flattener(space, where), _flat_box(space)
     if space["type"] == "Discrete":
         n, start = int(space["n"]), int(space.get("start", 0))
 
@@ -293,8 +297,22 @@ def _flat_action(space: dict[str, Any], where: str) -> tuple[Any, dict[str, Any]
     if space["type"] == "Box":
         flat = _flat_box(space)
         empty = np.zeros((0, _size(flat)), np.float32)
-        return lambda values: np.asarray(values, np.float32).reshape(len(values), -1), flat, empty
+        return _flattener(space, where), flat, empty
     raise SurefootError(f"'{where}' has {space['type']} actions; only Box and Discrete ones are read.")
+
+
+def _flattener(space: dict[str, Any], where: str) -> Any:
+    shape = tuple(space["shape"])
+
+    def flatten(values: np.ndarray) -> np.ndarray:
+        if values.shape[1:] != shape:  # encoded images look like rows of bytes, for instance
+            raise SurefootError(
+                f"'{where}' has a Box space of shape {shape}, but its values have shape {values.shape[1:]}. "
+                "Record flat numeric vectors; encoded images are not read."
+            )
+        return values.astype(np.float32).reshape(len(values), -1)
+
+    return flatten
 
 
 def _whole(values: np.ndarray, where: str) -> np.ndarray:
@@ -364,10 +382,7 @@ def write(
     ``terminations``, ``truncations`` with one row a step. The folder is written beside its place
     under a hidden name and moved there when it is complete.
     """
-    if path.exists() and not overwrite:
-        raise SurefootError(f"'{path}' exists; choose another place or overwrite it (--overwrite).")
-    if path.exists() and find(path) != path:
-        raise SurefootError(f"'{path}' exists and is no set of demonstrations; it is not replaced.")
+    check_place(path, overwrite=overwrite)
     scratch = path.parent / f".{path.name}.{os.getpid()}.new"
     aside = path.parent / f".{path.name}.{os.getpid()}.old"
     try:
@@ -395,6 +410,16 @@ def write(
                 shutil.rmtree(aside, ignore_errors=True)
             else:
                 aside.replace(path)  # the new folder never came: put the old one back
+
+
+def check_place(path: Path, *, overwrite: bool) -> None:
+    """Raises :class:`SurefootError` unless a set may be written at ``path``; an empty folder will do."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if find(path) != path:
+        raise SurefootError(f"'{path}' exists and is no set of demonstrations; choose another place.")
+    if not overwrite:
+        raise SurefootError(f"'{path}' exists; choose another place or overwrite it (--overwrite).")
 
 
 def _write_main(path: Path, episodes: list[dict[str, np.ndarray]]) -> None:

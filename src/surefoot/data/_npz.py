@@ -79,7 +79,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle:  # NumPy leaves a damaged file open
+            file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise SurefootError(f"'{path}' holds one array; use np.savez with {', '.join(REQUIRED)}.")
             return {key: file[key] for key in file.files}

@@ -28,6 +28,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 """Where the sets that come with the package lie."""
 store = _minari.store
 stored = _minari.stored
+check_place = _minari.check_place
 _ROWS = ("observations", "actions", "rewards", "costs", "terminations", "truncations")
 _ARRAYS = (*_ROWS, "lengths", "final_observations")
 _ABOUT_ENVIRONMENT = ("environment", "env_spec", "spaces")
@@ -68,7 +69,8 @@ class Demonstrations:
         types = {"actions": action_type, "terminations": np.bool_, "truncations": np.bool_}
         types["lengths"] = np.int64
         for key in _ARRAYS:
-            view = np.asarray(getattr(self, key)).astype(types.get(key, np.float32), copy=False).view()
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and check() says so
+                view = np.asarray(getattr(self, key)).astype(types.get(key, np.float32), copy=False).view()
             view.flags.writeable = False
             object.__setattr__(self, key, view)
         object.__setattr__(self, "constraints", tuple(self.constraints))
@@ -261,7 +263,7 @@ class Demonstrations:
 
     def _check_finite(self, key: str) -> None:
         values = getattr(self, key)
-        rows = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        rows = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1)).tolist()
         if len(rows):
             place = f"the end of episode {rows[0]}" if key.startswith("final") else self._place(rows[0])
             raise SurefootError(
@@ -282,7 +284,7 @@ def _bare(name: str) -> str:
 # Sets as a whole -------------------------------------------------------------------------------
 
 
-def mix(*demos: Demonstrations, shares: Sequence[float] | None = None, seed: int = 0) -> Demonstrations:
+def mix(*demos: Demonstrations, shares: Sequence[float | int] | None = None, seed: int = 0) -> Demonstrations:
     """One set out of several of the same environment.
 
     Without ``shares`` all episodes of each, one set after the other. With ``shares`` (one a set,
@@ -316,14 +318,14 @@ def mix(*demos: Demonstrations, shares: Sequence[float] | None = None, seed: int
     return joined if shares is None else joined.slice(rng.permutation(joined.episodes))
 
 
-def _counts(available: list[int], shares: Sequence[float]) -> list[int]:
+def _counts(available: list[int], shares: Sequence[float | int]) -> list[int]:
     """Episodes of each set: the largest total with these shares."""
     weights = np.asarray(shares, float)
     if len(weights) != len(available) or not np.all(weights >= 0) or not weights.sum() > 0:
         raise SurefootError(
             f"shares = {tuple(shares)}: give {len(available)} numbers >= 0, one a set, not all 0."
         )
-    weights = weights / weights.sum()
+    weights = (weights / weights.sum()).tolist()
     total = min(n / w for n, w in zip(available, weights, strict=True) if w > 0)
     return [min(round(total * w), n) for n, w in zip(available, weights, strict=True)]
 
@@ -353,12 +355,12 @@ def _check_alike(first: Demonstrations, other: Demonstrations) -> None:
 def describe(demos: Demonstrations) -> dict[str, Any]:
     """Counts, lengths, returns, violations and actions of a set as plain JSON values."""
 
-    def spread(values: np.ndarray) -> dict[str, float] | None:
+    def spread(values: np.ndarray) -> dict[str, Any] | None:
         if not len(values):
             return None
         return {"min": float(values.min()), "mean": float(values.mean()), "max": float(values.max())}
 
-    def violations(steps: np.ndarray) -> dict[str, float]:
+    def violations(steps: np.ndarray) -> dict[str, Any]:
         return {
             "violating_steps": int(steps.sum()),
             "violating_steps_per_episode": float(steps.mean()) if len(steps) else 0.0,
