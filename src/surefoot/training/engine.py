@@ -49,9 +49,9 @@ def engine_for(
 class Compiled:
     """For worlds written in JAX: one call plays a whole block of all seeds.
 
-    The block is a ``scan`` over iterations under a ``vmap`` over seeds. States and worlds are donated
-    to each call: a replay buffer is updated where it lies. All blocks have the same length, so the
-    program is compiled once.
+    The block is a ``scan`` over iterations, for every seed (:func:`_each_seed`). States and worlds are
+    donated to each call: a replay buffer is updated where it lies. All blocks have the same length, so
+    the program is compiled once.
     """
 
     learner: Any
@@ -230,8 +230,38 @@ def _block(fixed: tuple[Any, Any, Array, int], state: Any, world: Any) -> tuple[
         arrays, metrics = jax.lax.scan(iterate, arrays, first + jnp.arange(length))
         return *eqx.combine(arrays, rest), metrics
 
-    state, world, metrics = eqx.filter_vmap(one)(keys, state, world)
+    state, world, metrics = _each_seed(one, keys, state, world)
     return {"state": state, "world": world}, metrics, _finite(state)
+
+
+def _each_seed(one: Callable[..., Any], keys: Array, state: Any, world: Any) -> tuple[Any, Any, Any]:
+    """``one(key, state, world)`` for every seed: in turn on a CPU, under ``vmap`` elsewhere.
+
+    On a CPU small networks of several seeds side by side were measured 2.5 times slower than in turn. The
+    stacked arrays are carried and written in place, so that at most one seed's share is ever copied.
+    """
+    if jax.default_backend() != "cpu":
+        return eqx.filter_vmap(one)(keys, state, world)
+    stacked, rest = eqx.partition((state, world), eqx.is_array)
+
+    def take(stacked: Any, seed: Any) -> Any:
+        return jax.tree.map(lambda x: x[seed], stacked)
+
+    def turn(stacked: Any, seed: Array | int) -> tuple[Any, Any]:
+        *after, metrics = one(keys[seed], *eqx.combine(take(stacked, seed), rest))
+        return eqx.filter(tuple(after), eqx.is_array), metrics
+
+    if len(keys) == 1:  # nothing to slice: every array is updated where it lies
+        after, metrics = turn(stacked, 0)
+        after, metrics = jax.tree.map(lambda x: x[None], (after, metrics))
+        return *eqx.combine(after, rest), metrics
+
+    def step(stacked: Any, seed: Array) -> tuple[Any, Any]:
+        after, metrics = turn(stacked, seed)
+        return jax.tree.map(lambda ring, x: ring.at[seed].set(x), stacked, after), metrics
+
+    stacked, metrics = jax.lax.scan(step, stacked, jnp.arange(len(keys)))
+    return *eqx.combine(stacked, rest), metrics
 
 
 @eqx.filter_jit

@@ -74,8 +74,14 @@ class Bc(eqx.Module):
     def policy(self, state: State) -> CategoricalPolicy:
         return state.actor
 
-    @eqx.filter_jit
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
+        state, nll = self.update(state, key)
+        return state, world, {"demo_nll": nll}
+
+    @eqx.filter_jit
+    def update(self, state: State, key: PRNGKeyArray) -> tuple[State, Float[Array, ""]]:
+        """``steps_per_iteration`` gradient steps; returns their mean loss too."""
+
         def step(carry: tuple[CategoricalPolicy, optax.OptState], key: PRNGKeyArray):
             actor, optimiser = carry
             batch = state.demonstrations.sample(key, self.batch_size)  # 1
@@ -85,7 +91,7 @@ class Bc(eqx.Module):
 
         keys = jax.random.split(key, self.steps_per_iteration)
         (actor, optimiser), nll = jax.lax.scan(step, (state.actor, state.optimiser), keys)
-        return State(actor, optimiser, state.demonstrations), world, {"demo_nll": jnp.mean(nll)}
+        return State(actor, optimiser, state.demonstrations), jnp.mean(nll)
 
     def _adam(self) -> optax.GradientTransformation:
         clip = optax.clip_by_global_norm(self.max_gradient_norm)
