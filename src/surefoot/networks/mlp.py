@@ -17,8 +17,8 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "tanh"
 class Mlp(eqx.Module):
     """``sizes[0]`` inputs, hidden layers, ``sizes[-1]`` linear outputs; takes any leading axes."""
 
-    weights: tuple[Float[Array, "in out"], ...]
-    biases: tuple[Float[Array, " out"], ...]
+    weights: tuple[Float[Array, "_in _out"], ...]
+    biases: tuple[Float[Array, " _out"], ...]
     activation: Activation = eqx.field(static=True)
 
     @classmethod
