@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from surefoot.envs import marble_maze_board as geometry
 from surefoot.envs import marble_maze_view as view
@@ -86,11 +88,11 @@ class MarbleMazeGym(gymnasium.Env[np.ndarray, np.integer]):
         drawn = points[self.np_random.integers(len(points))]
         start = drawn if not options or "start" not in options else _checked_start(options["start"])
         with jax.default_device(self._processor):
-            self._state, observation = _begin(self.maze, start)
+            self._state, observation = _begin(self.maze, jnp.asarray(start))
         self._path = [start]
         self._violated, self._violating_steps = False, 0
         if self.render_mode == "human":
-            self._show(observation, observation)
+            self._show(np.asarray(observation), np.asarray(observation))
         return np.array(observation), self._info(np.zeros(len(self.maze.constraints), np.float32), False)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -101,14 +103,14 @@ class MarbleMazeGym(gymnasium.Env[np.ndarray, np.integer]):
             raise SurefootError(f"MarbleMaze-v0: the action is {action}; it must be an integer from 0 to 8.")
         before = self._state
         with jax.default_device(self._processor):
-            state, observation, result = _advance(self.maze, before, np.int32(action))
+            state, observation, result = _advance(self.maze, before, jnp.int32(action))
         cost = np.array(result.cost)
         self._violated = bool((cost > 0).any())
         self._violating_steps += self._violated
         self._path.append(np.asarray(state.position))
         self._state = state
         if self.render_mode == "human":
-            self._show(np.asarray(self.maze.observe(before)), observation)
+            self._show(np.asarray(self.maze.observe(before)), np.asarray(observation))
         return (
             np.array(observation),
             float(result.reward),
@@ -179,14 +181,14 @@ class MarbleMazeGym(gymnasium.Env[np.ndarray, np.integer]):
 
 
 @partial(jax.jit, static_argnums=0)
-def _begin(maze: MarbleMaze, start: np.ndarray) -> tuple[State, Any]:
-    state = maze.reset_at(start)  # type: ignore[arg-type]
+def _begin(maze: MarbleMaze, start: Array) -> tuple[State, Array]:
+    state = maze.reset_at(start)
     return state, maze.observe(state)
 
 
 @partial(jax.jit, static_argnums=0)
-def _advance(maze: MarbleMaze, state: State, action: np.integer) -> tuple[State, Any, StepResult]:
-    state, result = maze.step(state, action)  # type: ignore[arg-type]
+def _advance(maze: MarbleMaze, state: State, action: Array) -> tuple[State, Array, StepResult]:
+    state, result = maze.step(state, action)
     return state, maze.observe(state), result
 
 
@@ -195,7 +197,10 @@ def _action(about_x: int, about_y: int) -> int:
 
 
 def _checked_start(start: Any) -> np.ndarray:
-    point = np.asarray(start, np.float32)
+    try:
+        point = np.asarray(start, np.float32)
+    except (TypeError, ValueError):
+        point = np.array(np.nan, np.float32)
     if point.shape != (2,) or not np.isfinite(point).all():
         raise SurefootError(f"options['start'] = {start}: give two numbers, x and y in px.")
     room = min(geometry.wall_distance(point[None])[0], geometry.barrier_distance(point[None])[0])

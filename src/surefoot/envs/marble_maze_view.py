@@ -466,14 +466,16 @@ def _level(about_x: float, about_y: float, size: int) -> Image.Image:
     pen = ImageDraw.Draw(image)
     centre, radius = side * 0.5, side * 0.40
     line = max(1, side // 60)
-    pen.ellipse(_box(centre, centre, radius, 1), fill=(255, 255, 255, 215), outline=(*_INK, 255), width=line)
-    pen.ellipse(_box(centre, centre, radius / 2, 1), outline=(*_INK, 70), width=line)
+    pen.ellipse(
+        _box(centre, centre, radius, 1.0), fill=(255, 255, 255, 215), outline=(*_INK, 255), width=line
+    )
+    pen.ellipse(_box(centre, centre, radius / 2, 1.0), outline=(*_INK, 70), width=line)
     for step in np.array([[radius, 0.0], [0.0, radius]]):
         pen.line(_flat(centre + np.array([-step, step])), fill=(*_INK, 70), width=line)
     pull = np.array([-about_y, about_x]) / 0.5
     x, y = centre + 0.84 * radius * pull / max(1.0, float(np.hypot(*pull)))
     pen.line([(centre, centre), (x, y)], fill=(*_TRAIL, 255), width=2 * line)
-    pen.ellipse(_box(x, y, radius * 0.16, 1), fill=(*_TRAIL, 255))
+    pen.ellipse(_box(x, y, radius * 0.16, 1.0), fill=(*_TRAIL, 255))
     return image.reduce(finer)
 
 
