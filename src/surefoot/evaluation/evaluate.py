@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -310,17 +310,24 @@ def summary_cell(
 _PERCENT = ("success", "violating_episodes", "violating_policies", "way_left")
 
 
-def show(name: str, value: Estimate) -> str:
-    """An estimate as text: rates in percent, the interval in brackets; ``-`` if there is no number."""
+def base_name(name: str) -> str:
+    """The metric without prefixes and constraint: ``test_success`` is ``success``, ``cost/zone`` ``cost``."""
+    return name.removeprefix("greedy_").removeprefix("test_").partition("/")[0]
+
+
+def is_rate(name: str) -> bool:
+    """Whether a metric is a share, to be shown in percent."""
+    return base_name(name) in _PERCENT
+
+
+def texts(name: str, value: Estimate) -> tuple[str, str]:
+    """An estimate and its interval for people; rates in percent. ``-`` and nothing if there is no number."""
     if not np.isfinite(value.estimate):
-        return "-"
-    base = name.removeprefix("greedy_").removeprefix("test_").partition("/")[0]
-    text: Callable[[float], str]
-    if base in _PERCENT:
-        text = lambda x: f"{100 * x:.1f} %"  # noqa: E731
-        return f"{text(value.estimate)} [{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
+        return "-", ""
+    if is_rate(name):
+        return f"{100 * value.estimate:.1f} %", f"[{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
     places = 2 if max(abs(value.lower), abs(value.upper)) < 100 else 1
-    return f"{value.estimate:.{places}f} [{value.lower:.{places}f}, {value.upper:.{places}f}]"
+    return f"{value.estimate:.{places}f}", f"[{value.lower:.{places}f}, {value.upper:.{places}f}]"
 
 
 def table(evaluation: Evaluation) -> str:
@@ -341,7 +348,7 @@ def table(evaluation: Evaluation) -> str:
         grid.add_column(heads[prefix], justify="right")
     for name in names:
         cells = [evaluation.metrics.get(prefix + name) for prefix in prefixes]
-        grid.add_row(name, *("" if cell is None else show(name, cell) for cell in cells))
+        grid.add_row(name, *("" if cell is None else " ".join(texts(name, cell)).strip() for cell in cells))
     seeds = len(evaluation.seeds)
     n = evaluation.episodes * seeds
     grid.caption = (

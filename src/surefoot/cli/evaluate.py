@@ -1,0 +1,51 @@
+"""``surefoot evaluate RUN ...``: plays the policies of runs and prints estimates with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from surefoot.cli._common import find_run, parse
+from surefoot.errors import SurefootError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate, and how."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Folders of runs, or their names below runs/."""
+    episodes: int = 200
+    """Episodes for each seed and set of starts."""
+    mode: Literal["sample", "greedy", "both"] = "sample"
+    """Actions drawn from the policy as in training, its most probable ones, or both."""
+    seed: int = 12345
+    """Decides starts and drawn actions; the same seed gives the same starts to every method."""
+
+
+def main(argv: list[str]) -> int:
+    """Writes evaluation.json, rollouts.npz and summary.json into each folder, and prints a table."""
+    options = parse(
+        Options,
+        argv,
+        prog="surefoot evaluate",
+        description="Play the policies of a run for whole episodes: return, success and violations, with "
+        "95 percent intervals, from the starts of training and from test starts.",
+    )
+    if not options.runs:
+        raise SurefootError("Name at least one run: surefoot evaluate RUN. See `surefoot list runs`.")
+    from surefoot.evaluation.evaluate import evaluate, table
+    from surefoot.training import enable_compilation_cache
+    from surefoot.training.run import Run
+
+    runs = [Run(find_run(folder)) for folder in options.runs]
+    enable_compilation_cache()
+    for run in runs:
+        found = evaluate(run, episodes=options.episodes, mode=options.mode, seed=options.seed)
+        print(f"{table(found)}\n\nWritten: {run.path / 'evaluation.json'}\n")
+    named = " ".join(str(run.path) for run in runs)
+    print(f"Next: surefoot compare {named}")
+    return 0
