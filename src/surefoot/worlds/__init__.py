@@ -57,6 +57,8 @@ def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld 
     import jax
 
     key = jax.random.key(seed)
+    if isinstance(options.get("constraints"), str):
+        raise SurefootError(f"constraints = '{options['constraints']}': give a tuple of names.")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     if isinstance(id, str) and id.startswith("gymnasium:"):
         return _gym_world(_gymnasium_factory(id.partition(":")[2], options), id, envs, key, options)
@@ -219,8 +221,8 @@ def _description(name: str | None, envs: int, options: dict[str, Any]) -> dict[s
     """``name`` becomes ``None`` if an option cannot be written down."""
     written = {}
     for option, value in options.items():
-        path = _path_of(value) if callable(value) else None
-        written[option] = value if path is None else path.partition(":")[2]
+        found = _place_of(value) if callable(value) else None
+        written[option] = value if found is None else ":".join(found)
     try:
         written = json.loads(json.dumps(written))
     except (TypeError, ValueError):
@@ -235,12 +237,17 @@ def _is_jax_env(made: Any) -> bool:
 
 def _path_of(made: Any) -> str | None:
     """``python:MODULE.NAME`` if that leads back to the same object, else ``None``."""
+    found = _place_of(made)
+    return found and f"python:{found[0]}.{found[1]}"
+
+
+def _place_of(made: Any) -> tuple[str, str] | None:
+    """Module and name of something that can be imported under them."""
     module, name = getattr(made, "__module__", None), getattr(made, "__qualname__", None)
     if not module or not name or module == "__main__":
         return None
     try:
-        path = f"{module}.{name}"
-        return f"python:{path}" if _find(path) is made else None
+        return (module, name) if _find(f"{module}:{name}") is made else None
     except SurefootError:
         return None
 

@@ -85,12 +85,13 @@ def check_world(world: Any, *, steps: int = 200, seed: int = 0) -> Report:
 
 
 def _play(world: Any, steps: int, seed: int) -> Trajectories:
-    key = jax.random.key(seed)
-    amount = Steps(steps * world.envs)
-    _, batch = world.fresh(jax.random.fold_in(key, 0)).collect(
-        _Random(world.task), amount, jax.random.fold_in(key, 1)
-    )
-    return jax.tree.map(np.asarray, batch)
+    play = eqx.filter_jit(_collect) if world.compiled else _collect
+    return jax.tree.map(np.asarray, play(world, steps, jax.random.key(seed)))
+
+
+def _collect(world: Any, steps: int, key: PRNGKeyArray) -> Trajectories:
+    start = world.fresh(jax.random.fold_in(key, 0))
+    return start.collect(_Random(world.task), Steps(steps * world.envs), jax.random.fold_in(key, 1))[1]
 
 
 def _about_spaces(task: Task) -> Finding:

@@ -73,7 +73,7 @@ class Adapter:
             )
         return answer[0], self.encode(answer[0], 0)
 
-    def step(self, env: gymnasium.Env, raw: Any, action: np.ndarray, step: int) -> Outcome:
+    def step(self, env: gymnasium.Env, raw: Any, action: np.ndarray | np.integer, step: int) -> Outcome:
         """One step from ``raw``; ``action`` is the learner's, ``step`` counts from 1 in the episode."""
         given = self.decode(action, step)
         after, reward, six_cost, terminated, truncated, info = _raw_step(env, given, self.task.name)
@@ -111,7 +111,7 @@ class Adapter:
             )
         return flat
 
-    def decode(self, action: np.ndarray, step: int) -> Any:
+    def decode(self, action: np.ndarray | np.integer, step: int) -> Any:
         """The environment's form of the learner's action; real actions are clipped to the bounds."""
         space = self.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
@@ -301,8 +301,6 @@ def _probe(env: gymnasium.Env, name: str, function: CostFunction | None) -> tupl
 
 def _constraint_names(found: Any, given: tuple[str, ...] | None, name: str) -> tuple[str, ...]:
     """The user's names, else those of the cost that was seen; checks that they fit each other."""
-    if isinstance(given, str):
-        raise SurefootError(f"constraints = '{given}': give a tuple of names.")
     if given is not None and len(set(given)) != len(given):
         raise SurefootError(f"constraints = {tuple(given)} names one constraint twice.")
     if isinstance(found, Mapping):
