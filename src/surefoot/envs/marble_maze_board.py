@@ -65,7 +65,7 @@ BOARDS = {
     ),
     "island": Board(
         "island",
-        (Disc(5.1 * CELL, 5.1 * CELL, 1.0 * CELL),),
+        (Disc(4.9 * CELL, 4.9 * CELL, 0.9 * CELL),),
         "the same barriers; one keep-out island behind the opening, to be passed left or right",
     ),
 }
