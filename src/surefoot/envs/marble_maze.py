@@ -99,9 +99,9 @@ class MarbleMaze:
     """px; 5 is the original, 24 is easier to find."""
     speed_limit: float = 1.5
     """px a frame."""
-    tilt_limit: float = 0.3
+    tilt_limit: float = 0.4
     """rad."""
-    contact_limit: float = 0.3
+    contact_limit: float = 0.5
     """px a frame of normal speed at a wall."""
 
     def __post_init__(self) -> None:
