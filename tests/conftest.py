@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-# What the library keeps between runs, compiled programs above all, must not come from or go to a user's folder.
+# What the library keeps between runs (compiled programs) must neither come from a user's folder nor go there.
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"surefoot-tests-{os.getuid()}")
 
 

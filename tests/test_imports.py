@@ -223,7 +223,9 @@ else:
     )
 
 
-@pytest.mark.parametrize("imports", ["gymnasium, surefoot", "surefoot, gymnasium", "gymnasium.spaces, surefoot"])
+@pytest.mark.parametrize(
+    "imports", ["gymnasium, surefoot", "surefoot, gymnasium", "gymnasium.spaces, surefoot"]
+)
 def test_gymnasium_knows_the_maze_in_either_order_of_imports(imports):
     run_python(f"import {imports}\nassert 'surefoot/MarbleMaze-v0' in gymnasium.registry")
 

@@ -87,7 +87,8 @@ def test_help_is_printed_and_leaves_with_0(capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("1", (0,)), ("5", (0, 1, 2, 3, 4)), ("0,3,7", (0, 3, 7)), ("7,", (7,)), ("2, 1", (2, 1))]
+    ("text", "seeds"),
+    [("1", (0,)), ("5", (0, 1, 2, 3, 4)), ("0,3,7", (0, 3, 7)), ("7,", (7,)), ("2, 1", (2, 1))],
 )
 def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds

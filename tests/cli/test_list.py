@@ -40,7 +40,7 @@ def test_runs_are_found_with_their_state(surefoot, tmp_path):
     }
     (folder / "config.json").write_text(json.dumps(config))
     done = surefoot("list", "runs")
-    assert done.out.split() == "runs/deep/mine bc MarbleMaze-v0 2 seeds 0 of 5,000 steps".split()
+    assert " ".join(done.out.split()) == "runs/deep/mine bc MarbleMaze-v0 2 seeds 0 of 5,000 steps"
     (folder / "config.json").write_text("{")
     done = surefoot("list", "runs")
     assert done.code == 0

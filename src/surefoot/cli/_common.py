@@ -32,7 +32,10 @@ def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str 
     complaint = io.StringIO()
     help_wanted = "-h" in argv or "--help" in argv
     try:
-        with contextlib.redirect_stderr(complaint), contextlib.nullcontext() if help_wanted else _no_wrapping():
+        with (
+            contextlib.redirect_stderr(complaint),
+            contextlib.nullcontext() if help_wanted else _no_wrapping(),
+        ):
             value, left = tyro.cli(
                 options,
                 args=list(argv),
@@ -76,7 +79,7 @@ def _first_paragraph(box: str) -> str:
             paragraphs[-1].append(words)
         elif paragraphs[-1]:
             paragraphs.append([])
-    body = paragraphs[0] if "╭" in box else paragraphs[1:2] and paragraphs[1]
+    body = next(iter(paragraphs if "╭" in box else paragraphs[1:]), [])
     text = " ".join(" ".join(body).split()) or "The options cannot be read."
     # "algorithm: " and the like are the names of groups, which the user has not typed.
     text = re.sub(r"^(Error parsing )?([a-z]+: )?", "", text)
@@ -114,7 +117,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(range(seeds[0]))
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise SurefootError(
-            f"--seeds {text}: give how many (5) or which (0,3,7), each once, none below 0; 7, is seed 7 alone."
+            f"--seeds {text}: give how many (5), or which (0,3,7), each once and none below 0; 7, is one seed."
         )
     return seeds
 
@@ -153,7 +156,9 @@ def table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: int = 2)
     lines = list(rows.items()) if isinstance(rows, Mapping) else [tuple(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        (" " * indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))).rstrip()
+        (
+            " " * indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     )
 

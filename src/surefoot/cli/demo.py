@@ -1,4 +1,4 @@
-"""``surefoot demo``: SCOPIL learns to respect constraints that nobody wrote down, next to SAC, which does not.
+"""``surefoot demo``: SCOPIL learns to respect constraints that nobody wrote down; SAC, beside it, does not.
 
 Both learn to lead a ball through the marble maze. The keep-out zones and the speed limit are in the
 demonstrations only: no reward mentions them, and neither method is told the costs.
@@ -7,11 +7,13 @@ demonstrations only: no reward mentions them, and neither method is told the cos
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surefoot.cli._common import parse
+from surefoot.cli._common import parse, table
+from surefoot.cli.compare import evaluate_missing
 from surefoot.errors import check_range
 
 if TYPE_CHECKING:
@@ -29,6 +31,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "discrete-sac": {},
 }
 """Algorithm -> settings that differ from its defaults. Only the one that needs demonstrations gets them."""
+
+TITLE = "Marble Maze: SCOPIL beside SAC"
+INTRO = """\
+Both methods learn to lead the ball through the gap to the goal. The hatched zones and the speed limit
+are in no reward, and neither method is told of them.
+
+SCOPIL has seen demonstrations that keep out of the zones and under the limit; discrete SAC knows the
+reward alone."""
 
 LESSON = """\
 Trains SCOPIL (which imitates demonstrations that keep out of the zones and under the speed limit) and
@@ -54,22 +64,23 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    """Trains both methods, evaluates them, writes the page and prints its table."""
+    """Trains both methods, evaluates them, writes the page and prints the summary."""
     options = parse(Options, argv, prog="surefoot demo", description=LESSON)
     check_range("seeds", options.seeds, low=1)
+    check_range("episodes", options.episodes, low=1)
     began = time.monotonic()
+    last = len(METHODS) + 2
     runs = []
     for number, name in enumerate(METHODS, start=1):
-        _say(f"{number}/{len(METHODS) + 2}  train {name}")
+        _say(f"[{number}/{last}] Train {name}: {options.seeds} seeds, {options.steps:,} steps each")
         runs.append(_trained(name, options))
-    _say(f"{len(METHODS) + 1}/{len(METHODS) + 2}  evaluate both: {options.episodes} episodes a seed")
-    for run in runs:
-        _evaluate(run, options)
-    _say(f"{len(METHODS) + 2}/{len(METHODS) + 2}  draw the page")
+    _say(f"[{last - 1}/{last}] Evaluate both: {options.episodes} episodes a seed and set of starts")
+    evaluate_missing(runs, options.episodes)
+    _say(f"[{last}/{last}] Draw the page")
     from surefoot.reports import page
 
-    report = page.build([run.path for run in runs], options.out / "report.html", title="Marble Maze: SCOPIL beside SAC")
-    print(f"Done in {time.monotonic() - began:.0f} s. Open {report.resolve().as_uri()}")
+    report = page.build(runs, options.out / "report.html", TITLE, INTRO)
+    _say(f"\n{_summary(runs)}\n\nDone in {time.monotonic() - began:.0f} s. Open {report.resolve().as_uri()}")
     return 0
 
 
@@ -87,7 +98,7 @@ def _trained(name: str, options: Options) -> Run:
     if not options.fresh and (found := _same(folder, learner, world, command)) is not None:
         if not found.finished:
             return resume(found)
-        _say(f"      {folder} is finished already")
+        _say(f"{folder} is there already; --fresh trains it again.")
         return found
     return fit(
         learner,
@@ -122,18 +133,21 @@ def _same(folder: Path, learner: Any, world: Any, command: str) -> Run | None:
     return run if there == wanted else None
 
 
-def _evaluate(run: Run, options: Options) -> None:
-    """Prints the run's evaluation; plays the episodes only if they were not played before."""
-    from surefoot.errors import SurefootError
-    from surefoot.evaluation import evaluate as evaluation
+def _summary(runs: Sequence[Run]) -> str:
+    """Estimates with intervals: one row a metric, one column a method and set of starts."""
+    from surefoot.evaluation.evaluate import read, texts
 
-    try:
-        found = evaluation.read(run.path)
-        if found.episodes != options.episodes or found.steps != run.progress:
-            found = None
-    except SurefootError:
-        found = None
-    print(evaluation.table(found or evaluation.evaluate(run, episodes=options.episodes)))
+    found = [read(run.path) for run in runs]
+    names = ["return", "success", "violating_episodes", "violating_steps_per_episode"]
+    names += [f"violating_episodes/{name}" for name in CONSTRAINTS]
+    rows = [["", *(f"{each.method}, {starts}" for each in found for starts in ("train", "test"))]]
+    for name in names:
+        row = [name]
+        for each in found:
+            row += [" ".join(texts(name, each.metrics[prefix + name])) for prefix in ("", "test_")]
+        rows.append(row)
+    n = f"{len(found[0].seeds)} seeds x {found[0].episodes} episodes"
+    return f"{table(rows, indent=0)}\n\n{n} a column, 95 % intervals; train and test are sets of starts."
 
 
 def _say(text: str) -> None:

@@ -59,7 +59,9 @@ def main(argv: list[str]) -> int:
         raise SurefootError(f"--out {out}: the name must end in .gif or .mp4.")
     writer = None if out.suffix == ".gif" else _mp4_writer()
     if options.seed is not None and options.seed not in run.seeds:
-        raise SurefootError(f"--seed {options.seed}: this run has the seeds {', '.join(map(str, run.seeds))}.")
+        raise SurefootError(
+            f"--seed {options.seed}: this run has the seeds {', '.join(map(str, run.seeds))}."
+        )
     if (run.config["world"] or {}).get("id") == "MarbleMaze-v0":
         episodes = maze_episodes(run, options)
     else:
@@ -77,6 +79,8 @@ def main(argv: list[str]) -> int:
 
 def maze_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     """Pictures of the first episodes that the evaluation kept."""
+    import numpy as np
+
     from surefoot.evaluation.episodes import read_tables
     from surefoot.reports import video
 
@@ -92,7 +96,7 @@ def maze_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
             video.maze_frames(
                 maze["board"],
                 observations,
-                flags.any(axis=1),
+                np.asarray(flags.any(axis=1)),
                 size=options.size,
                 most=LONGEST,
                 text=f"{number + 1} of {count}",
@@ -139,7 +143,7 @@ def _picture(env: Any, run: Run) -> np.ndarray:
         picture = env.render()
     except gymnasium.error.DependencyNotInstalled as error:
         raise SurefootError(
-            f'The environment needs a package to draw itself: {error}. `pip install "surefoot[play]"` brings pygame.'
+            f'The environment cannot draw itself: {error}. `pip install "surefoot[play]"` brings pygame.'
         ) from None
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise SurefootError(f"The environment of {run.path} draws no pictures (render_mode='rgb_array').")
@@ -148,7 +152,7 @@ def _picture(env: Any, run: Run) -> np.ndarray:
 
 def _mp4_writer() -> Any:
     try:
-        import imageio_ffmpeg
+        import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise SurefootError(
             'An .mp4 needs the extra `video`: pip install "surefoot[video]". A .gif needs nothing more.'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,7 @@ Algorithms:
 `surefoot train ALGORITHM --help` lists all settings, with their defaults.
 
 Demonstrations that come along (--demos), or give a folder:
-  {demonstrations}
+{demonstrations}
 
 Environments (--env):
 {environments}
@@ -147,7 +148,9 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
     if isinstance(environment, GymnasiumOptions):
         world_options = environment.as_options()
     else:
-        world_options = {each.name: getattr(environment, each.name) for each in dataclasses.fields(environment)}
+        world_options = {
+            each.name: getattr(environment, each.name) for each in dataclasses.fields(environment)
+        }
     run = fit(
         learner,
         worlds.make(options.env, envs=options.envs, **world_options),
@@ -180,5 +183,7 @@ def _lesson() -> str:
     from surefoot.data.demonstrations import bundled
 
     return LESSON.format(
-        algorithms=table(algorithms()), environments=table(environments()), demonstrations="  ".join(bundled())
+        algorithms=table(algorithms()),
+        environments=table(environments()),
+        demonstrations=textwrap.fill("  ".join(bundled()), 100, initial_indent="  ", subsequent_indent="  "),
     )
