@@ -131,6 +131,13 @@ def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+def _key_impl(leaf: Any) -> Any:
+    """Which generator a random key, or the form of one, is for."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), leaf)
+    return found[0]
+
+
 def _plain(leaf: Any) -> Any:
     """Random keys as their key data; all else as it is."""
     if not _is_key(leaf):
@@ -156,7 +163,7 @@ def _revive(path: Path, name: str, leaf: Any, values: np.ndarray) -> Any:
             f"'{name}' is {values.dtype}{list(values.shape)} and not {_dtype(leaf)}{list(_shape(leaf))}",
         )
     if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.array(values), impl=jax.random.key_impl(leaf))
+        return jax.random.wrap_key_data(jnp.array(values), impl=_key_impl(leaf))
     if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
         return jnp.array(values)
     return values if isinstance(leaf, np.ndarray) else type(leaf)(values.item())

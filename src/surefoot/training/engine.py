@@ -66,18 +66,7 @@ class Compiled:
 
     def start(self) -> Any:
         """State and world of every seed before the first iteration, the seeds as the first axis."""
-
-        def one(key: PRNGKeyArray) -> dict[str, Any]:
-            key_world, key_learner = jax.random.split(jax.random.fold_in(key, _INIT))
-            state = self.learner.init(self.world.task, key_learner, demonstrations=self.demonstrations)
-            return {"state": state, "world": self.world.fresh(key_world)}
-
-        def every(keys: PRNGKeyArray) -> Any:
-            tree = eqx.filter_vmap(one)(keys)
-            # Without weak types, which the iterations would turn into strong ones and so compile twice.
-            return jax.tree.map(lambda x: _strong(x) if eqx.is_array(x) else x, tree)
-
-        return eqx.filter_jit(every)(self.keys)
+        return _start(self.learner, self.world, self.demonstrations, self.keys)
 
     def saved(self, tree: Any) -> Any:
         """What a checkpoint holds."""
@@ -213,6 +202,17 @@ class Hosted:
 
 
 # Compiled programs: functions of their arguments alone, so that two runs of the same form share them.
+
+
+@eqx.filter_jit
+def _start(learner: Any, world: Any, demonstrations: Any, keys: Key[Array, " seeds"]) -> dict[str, Any]:
+    def one(key: PRNGKeyArray) -> dict[str, Any]:
+        key_world, key_learner = jax.random.split(jax.random.fold_in(key, _INIT))
+        state = learner.init(world.task, key_learner, demonstrations=demonstrations)
+        return {"state": state, "world": world.fresh(key_world)}
+
+    # Without weak types, which the iterations would turn into strong ones and so compile twice.
+    return jax.tree.map(lambda x: _strong(x) if eqx.is_array(x) else x, eqx.filter_vmap(one)(keys))
 
 
 @eqx.filter_jit(donate="all-except-first")

@@ -138,7 +138,7 @@ def fit(
         if demonstrations is not None and config["demonstrations"]["source"] is None:
             keep_demonstrations(demonstrations, made)
         return _train(made, engine, plan, show=progress)
-    except SurefootError:
+    except Exception:
         if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
             shutil.rmtree(made.path, ignore_errors=True)
         raise

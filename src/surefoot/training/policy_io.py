@@ -15,7 +15,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,13 +125,15 @@ class DeployedPolicy:
     """What ``policy.json`` says."""
     seed: int
     """Of the training that it comes from."""
+    rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
+    """Chance of :meth:`act` where none is given; begun by the system, so different in each process."""
 
     def act(self, observation: np.ndarray, rng: np.random.Generator | None = None) -> Any:
         """A sampled action, as during training: an int, or floats ``[act]`` within their bounds.
 
-        ``rng`` gives the randomness; without one, each call takes fresh randomness of the system.
+        ``rng`` makes the choice repeatable: ``np.random.default_rng(0)``, made once.
         """
-        rng = rng or np.random.default_rng()
+        rng = self.rng if rng is None else rng
         outputs = self._outputs(observation)
         if self.kind == "categorical":
             gumbel = rng.gumbel(size=outputs.shape)  # argmax(logits + Gumbel noise) ~ softmax(logits)
@@ -210,21 +212,21 @@ def load_stacked(path: str | os.PathLike[str]) -> Any:
 
     For evaluation under ``vmap``; imports JAX. Raises the errors of :func:`load_policy`.
     """
+    import jax
     import jax.numpy as jnp
 
     from surefoot.networks.mlp import Mlp
     from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
 
-    first = load_policy(path)
-    each = [load_policy(path, seed) for seed in first.description["seeds"]]
-    network = Mlp(
-        tuple(jnp.stack(layer) for layer in zip(*(policy.weights for policy in each), strict=True)),
-        tuple(jnp.stack(layer) for layer in zip(*(policy.biases for policy in each), strict=True)),
-        "tanh" if first.activation == "tanh" else "relu",
-    )
-    if first.kind == "categorical":
-        return CategoricalPolicy(network)
-    return GaussianPolicy(network, jnp.stack([policy.log_std for policy in each]))  # type: ignore[list-item]
+    def revive(policy: DeployedPolicy) -> CategoricalPolicy | GaussianPolicy:
+        weights, biases = jax.tree.map(jnp.asarray, (policy.weights, policy.biases))
+        network = Mlp(weights, biases, "tanh" if policy.activation == "tanh" else "relu")
+        if policy.log_std is None:
+            return CategoricalPolicy(network)
+        return GaussianPolicy(network, jnp.asarray(policy.log_std))
+
+    seeds = load_policy(path).description["seeds"]
+    return jax.tree.map(lambda *each: jnp.stack(each), *(revive(load_policy(path, seed)) for seed in seeds))
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
+from surefoot.training.run import cannot_write
 
 _LINES = 10
 """Plain lines of a whole run, about."""
@@ -122,28 +125,39 @@ class TensorBoard:
 
     def __init__(self, folder: Path, seeds: Sequence[int], start: int) -> None:
         """``start``: steps done before; what an interrupted process logged behind them is hidden."""
+        self._folder = folder / "tensorboard"
         self._writers = []
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
             return
         for seed in seeds:
-            where = str(folder / "tensorboard" / f"seed-{seed}")
-            self._writers.append(SummaryWriter(where, purge_step=start + 1 if start else None))
+            where = str(self._folder / f"seed-{seed}")
+            self._writers.append(SummaryWriter(where, purge_step=start + 1))
 
     def log(self, steps: int, values: Mapping[str, np.ndarray]) -> None:
         """One block: metrics ``[seeds]`` at ``steps``."""
-        for position, writer in enumerate(self._writers):
-            for name, column in values.items():
-                if np.isfinite(column[position]):
-                    writer.add_scalar(name, float(column[position]), steps)
+        with self._full_disk():
+            for position, writer in enumerate(self._writers):
+                for name, column in values.items():
+                    if np.isfinite(column[position]):
+                        writer.add_scalar(name, float(column[position]), steps)
 
     def flush(self) -> None:
         """Brings what was logged to the disk."""
-        for writer in self._writers:
-            writer.flush()
+        with self._full_disk():
+            for writer in self._writers:
+                writer.flush()
 
     def close(self) -> None:
         """After the last call of :meth:`log`."""
         for writer in self._writers:
-            writer.close()
+            with suppress(OSError):  # the numbers are in metrics.csv; another error may be on its way
+                writer.close()
+
+    @contextmanager
+    def _full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error

@@ -1,0 +1,554 @@
+"""The driver: what it refuses, that it resumes to the bit, that it compiles once and copies nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import surefoot as sf
+from surefoot.data import demonstrations as sets
+from surefoot.errors import SurefootError
+from surefoot.training import checkpoint, log
+from surefoot.training.engine import engine_for
+from surefoot.training.fit import fit, restore, resume
+from surefoot.training.plan import Plan, make_plan
+from surefoot.training.run import Run
+from training import killed, tiny
+from training.tiny import Tiny, Walk, WalkGym
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def world():
+    return sf.make(Walk(), envs=4)
+
+
+def quick(world, folder, learner=None, **options):
+    """Ten blocks of one iteration, two seeds."""
+    settings = {"steps": 80, "log_every": 8, "seeds": (0, 7), "progress": False, "run": folder, **options}
+    return fit(learner or Tiny(), world, **settings)
+
+
+def same_files(a: Path, b: Path, *names: str) -> None:
+    for name in names:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+
+
+EVERYTHING = ("metrics.csv", "policy/policy.json", "policy/seed-0.safetensors", "policy/seed-7.safetensors")
+
+
+# Lengths -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 99, 150, 200, 201, 399, 1000, 3125, 99_991])
+def test_blocks_are_100_to_200_of_equal_length_and_reach_the_steps(iterations):
+    plan = make_plan(Tiny(), iterations * 8, None, None)
+    blocks, rest = divmod(plan.iterations, plan.block)
+    assert rest == 0
+    assert plan.steps >= iterations * 8
+    assert plan.iterations - iterations < plan.block
+    assert blocks == iterations if iterations <= 200 else 100 <= blocks <= 200
+
+
+def test_a_common_length_is_reached_exactly():
+    assert make_plan(Tiny(steps_per_iteration=64), 200_000, None, None).steps == 200_000
+
+
+def test_log_every_and_evaluate_every_are_rounded_to_iterations_and_blocks():
+    plan = make_plan(Tiny(), 1000, 30, 100)
+    assert (plan.block, plan.iterations, plan.evaluate_blocks) == (4, 128, 3)
+    assert make_plan(Tiny(), 16, 1000, None).block == 2  # not longer than the run
+
+
+def test_actual_number_of_steps_is_recorded(world, tmp_path):
+    run = quick(world, tmp_path / "r", steps=81, log_every=24)
+    assert run.steps == run.progress == run.metrics()["steps"][-1] == 96
+    assert run.finished
+    assert run.seeds == (0, 7)
+    assert Plan.of(run.config) == make_plan(Tiny(), 81, 24, None)
+
+
+# What is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": ()}, "seeds is empty"),
+        ({"seeds": (1, 1)}, "twice"),
+        ({"seeds": (-1,)}, "Seed -1"),
+        ({"seeds": (2**31,)}, "Seed 2147483648"),
+        ({"steps": 7}, "one iteration of training.tiny:Tiny, which takes 8 steps"),
+        ({"steps": 0}, "steps = 0"),
+        ({"log_every": 0}, "log_every = 0"),
+        ({"evaluate_every": -5}, "evaluate_every = -5"),
+        ({"checkpoint_every": -1.0}, "checkpoint_every"),
+        ({"learner": Tiny(steps_per_iteration=10)}, "does not divide evenly over 4"),
+        ({"learner": sf.Bc(steps_per_iteration=8)}, "learns from demonstrations"),
+        ({"demonstrations": "marble-maze/zon"}, "marble-maze/zone"),
+    ],
+    ids=lambda value: str(value)[:30] if isinstance(value, str) else "",
+)
+def test_bad_input_fails_before_anything_is_written(world, tmp_path, options, message):
+    with pytest.raises(SurefootError, match=message):
+        quick(world, tmp_path / "r", **options)
+    assert not (tmp_path / "r").exists()
+
+
+def test_evaluation_needs_episodes_that_end(tmp_path):
+    world = sf.make(Walk(horizon=None), envs=4)  # type: ignore[arg-type]
+    with pytest.raises(SurefootError, match="no horizon"):
+        quick(world, tmp_path / "r", evaluate_every=8)
+
+
+def test_an_existing_run_is_refused_and_overwritten_on_demand(world, tmp_path):
+    quick(world, tmp_path / "r")
+    before = (tmp_path / "r" / "metrics.csv").read_bytes()
+    with pytest.raises(SurefootError, match="exists"):
+        quick(world, tmp_path / "r", seeds=(1, 2))
+    assert (tmp_path / "r" / "metrics.csv").read_bytes() == before
+    assert quick(world, tmp_path / "r", seeds=(1, 2), overwrite=True).seeds == (1, 2)
+
+
+def test_without_costs_it_trains_but_says_so(tmp_path, capfd):
+    run = quick(sf.make(Walk(costs=False), envs=4), tmp_path / "r")
+    assert run.finished
+    assert "violations cannot be measured" in capfd.readouterr().err
+
+
+def test_a_name_is_found_for_the_run(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = quick(world, None), quick(world, None)
+    assert first.path != second.path
+    assert first.path.parent == Path("runs")
+    assert first.path.name.startswith("Tiny-python-training.tiny.Walk-")
+
+
+# One program, no copies --------------------------------------------------------------------------------
+
+
+def test_a_block_is_traced_once_for_the_whole_run_and_for_later_runs_of_the_same_form(world, tmp_path):
+    tiny.traces = 0
+    learner = Tiny(capacity=72)  # a form that no other test has
+    run = quick(world, tmp_path / "a", learner)
+    assert len(np.unique(run.metrics()["iteration"])) == 10
+    assert tiny.traces == 1
+    quick(world, tmp_path / "b", learner, seeds=(1, 2))
+    assert tiny.traces == 1
+
+
+def test_big_arrays_stay_where_they_are(world, tmp_path):
+    engine = engine_for(Tiny(capacity=100_000), world, None, (0, 1), 3)
+    tree = engine.start()
+
+    def places():
+        return [x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree["state"].replay.data)]
+
+    before = places()
+    tree, _, _ = engine.run(tree, 0)
+    assert places() == before
+    checkpoint.save(tmp_path / "c.safetensors", engine.saved(tree), {})
+    tree, _, _ = engine.run(tree, 3)
+    assert places() == before
+    engine.policies(tree), engine.evaluate(tree, 6)
+    tree, _, _ = engine.run(tree, 6)
+    assert places() == before
+
+
+def test_no_second_replay_buffer_in_the_memory_of_a_block(world):
+    from surefoot.training import engine as module
+
+    engine = engine_for(Tiny(capacity=100_000), world, None, (0, 1), 3)
+    fixed = (engine.learner, engine.keys, module._index(0), engine.block)
+    tree = engine.start()
+    memory = module._block.lower(fixed, **tree).compile().compiled.memory_analysis()
+    replay = sum(x.nbytes for x in jax.tree.leaves(tree["state"].replay.data))
+    assert memory.alias_size_in_bytes >= replay
+    # On a CPU seeds take turns, so that one of them may lie beside the two.
+    assert memory.temp_size_in_bytes <= 0.51 * replay
+
+
+# Numbers -----------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_those_of_a_plain_loop(world, tmp_path):
+    """The documented keys, without scan, vmap or blocks: the same up to rounding."""
+    run = quick(world, tmp_path / "r", steps=6 * 8, log_every=16, seeds=(7,))
+    base = jax.random.key(7)
+    key_world, key_learner = jax.random.split(jax.random.fold_in(base, 0))
+    learner = Tiny()
+    state, place = learner.init(world.task, key_learner), world.fresh(key_world)
+    rows = []
+    for i in range(6):
+        key = jax.random.fold_in(jax.random.fold_in(base, 1), i)
+        state, place, metrics = eqx.filter_jit(learner.iteration)(state, place, key)
+        rows.append({name: float(value) for name, value in metrics.items()})
+    columns = run.metrics()
+    for block in range(3):
+        pair = rows[2 * block : 2 * block + 2]
+        assert columns["loss"][block] == pytest.approx(np.mean([row["loss"] for row in pair]), rel=1e-5)
+        count = sum(row["episodes"] for row in pair)
+        assert columns["episodes"][block] == count
+        total = sum(np.nan_to_num(row["return"]) * row["episodes"] for row in pair)
+        assert columns["return"][block] == pytest.approx(total / count if count else np.nan, nan_ok=True)
+    exported = load_file(run.path / "policy" / "seed-7.safetensors")
+    np.testing.assert_allclose(exported["weights.0"], state.policy.network.weights[0], rtol=1e-4)
+
+
+def test_evaluation_changes_nothing_else(world, tmp_path):
+    plain = quick(world, tmp_path / "a")
+    evaluated = quick(world, tmp_path / "b", evaluate_every=32)
+    for name, values in plain.metrics().items():
+        np.testing.assert_array_equal(evaluated.metrics()[name], values)
+    same_files(plain.path, evaluated.path, *EVERYTHING[1:])
+    columns = evaluated.metrics()
+    assert {"eval_return", "eval_success", "eval_violating_episodes/left", "eval_cost/left"} <= set(columns)
+    due = np.unique(columns["steps"][np.isfinite(columns["eval_return"])])
+    np.testing.assert_array_equal(due, [32, 64, 80])
+    rates = columns["eval_violating_episodes"][np.isfinite(columns["eval_return"])]
+    np.testing.assert_allclose(rates * 20, np.round(rates * 20), atol=1e-5)  # of 20 episodes
+
+
+# Stopping and going on ---------------------------------------------------------------------------------
+
+
+def stop_after(monkeypatch, blocks, number=signal.SIGINT, times=1):
+    """A signal arrives while a block is being logged."""
+    write, seen = log.Log.write, []
+
+    def counted(self, *arguments):
+        write(self, *arguments)
+        seen.append(1)
+        if len(seen) == blocks:
+            for _ in range(times):
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(log.Log, "write", counted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_rest_is_the_same_to_the_bit(world, tmp_path, monkeypatch, number):
+    whole = quick(world, tmp_path / "whole", evaluate_every=16)
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4, number)
+        with pytest.raises(KeyboardInterrupt, match=f"surefoot resume {tmp_path / 'part'}"):
+            quick(world, tmp_path / "part", evaluate_every=16)
+    assert signal.getsignal(number) is before
+    stopped = Run(tmp_path / "part")
+    assert (stopped.progress, stopped.finished) == (32, False)
+    run = resume(stopped, progress=False)
+    assert run.finished
+    same_files(whole.path, run.path, *EVERYTHING, "checkpoints/10.safetensors")
+
+
+def test_a_second_signal_stops_at_once(world, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 4, times=2)
+    with pytest.raises(KeyboardInterrupt, match="last checkpoint stands"):
+        quick(world, tmp_path / "r")
+    assert not Run(tmp_path / "r").checkpoints()
+
+
+def test_rows_after_the_checkpoint_are_written_again(world, tmp_path):
+    whole = quick(world, tmp_path / "whole")
+    shutil.copytree(whole.path, tmp_path / "part")
+    part = Run(tmp_path / "part")
+    (part.path / "checkpoints" / "10.safetensors").unlink()
+    with open(part.metrics_path, "ab") as file:
+        file.write(b"11,88,0,1.0,2.")
+    assert not part.finished
+    resume(part, progress=False)
+    same_files(whole.path, part.path, *EVERYTHING, "checkpoints/10.safetensors")
+
+
+@pytest.mark.parametrize("length", [0, 5, 300, -1])
+def test_a_checkpoint_cut_short_falls_back_on_the_one_before(world, tmp_path, monkeypatch, capfd, length):
+    whole = quick(world, tmp_path / "whole", checkpoint_every=0.0)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            quick(world, tmp_path / "part", checkpoint_every=0.0)
+    newest, previous = Run(tmp_path / "part").checkpoints()  # the last two are kept
+    assert (newest.stem, previous.stem) == ("4", "3")
+    newest.write_bytes(newest.read_bytes()[:length])
+    run = resume(tmp_path / "part", progress=False)
+    error = capfd.readouterr().err
+    assert "4.safetensors is cut short" in error
+    assert "Going back to the one before" in error
+    same_files(whole.path, run.path, *EVERYTHING, "checkpoints/10.safetensors")
+
+
+def test_without_a_sound_checkpoint_it_begins_again(world, tmp_path):
+    whole = quick(world, tmp_path / "whole")
+    shutil.copytree(whole.path, tmp_path / "part")
+    shutil.rmtree(tmp_path / "part" / "checkpoints")
+    shutil.rmtree(tmp_path / "part" / "policy")
+    same_files(whole.path, resume(tmp_path / "part", progress=False).path, *EVERYTHING)
+
+
+def test_a_finished_run_is_left_as_it_is(world, tmp_path):
+    run = quick(world, tmp_path / "r")
+    times = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    resume(run.path, progress=False)
+    assert times == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+
+
+def unfinished(run: Run) -> Run:
+    shutil.rmtree(run.path / "checkpoints")
+    return Run(run.path)
+
+
+def test_resume_refuses_another_learner_world_or_config(world, tmp_path):
+    run = quick(world, tmp_path / "r")
+    saved = run.path / "checkpoints" / "10.safetensors"
+    config = json.loads((run.path / "config.json").read_text())
+    config["iterations"] = 20
+    (run.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SurefootError, match="same learner"):
+        resume(run.path, learner=Tiny(rate=0.5))
+    with pytest.raises(SurefootError, match="same world"):
+        resume(run.path, sf.make(Walk(length=4), envs=4))
+    config["learner"]["options"]["rate"] = 0.5
+    (run.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SurefootError, match="other settings"):
+        resume(run.path)
+    config["learner"]["options"]["capacity"] = 100
+    (run.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SurefootError, match=r"does not fit this run: 'state/replay"):
+        resume(run.path)
+    assert saved.exists()
+
+
+def test_a_learner_and_a_world_that_cannot_be_imported_can_be_given(tmp_path):
+    class Mine(Tiny):
+        pass
+
+    world = sf.make(lambda: WalkGym(), envs=2)
+    settings = {"steps": 16, "log_every": 8, "seeds": (0, 7), "progress": False}
+    run = unfinished(fit(Mine(), world, run=tmp_path / "r", **settings))
+    with pytest.raises(SurefootError, match="learner="):
+        resume(run.path, world, progress=False)
+    with pytest.raises(SurefootError, match="world="):
+        resume(run.path, learner=Mine(), progress=False)
+    assert resume(run.path, world, learner=Mine(), progress=False).finished
+
+
+def test_restore_gives_the_newest_state(world, tmp_path):
+    run = quick(world, tmp_path / "r")
+    found = restore(run)
+    assert found.iteration == 10
+    np.testing.assert_array_equal(found.state.iteration, [10, 10])
+    assert found.state.name == "tiny"
+    exported = load_file(run.path / "policy" / "seed-7.safetensors")
+    np.testing.assert_array_equal(found.state.policy.network.weights[0][1], exported["weights.0"])
+
+
+@pytest.mark.timeout(400)
+def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(tmp_path):
+    whole = killed.train(tmp_path / "whole")
+    folder = tmp_path / "part"
+    path = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
+    chance = random.Random()
+    moments = []
+    for kill in range(3):
+        process = subprocess.Popen(
+            [sys.executable, killed.__file__, str(folder)],
+            env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        last = Run(folder).progress if folder.exists() else 0
+        # Wait until it trains, or for the first time only until it has begun; then any moment will do.
+        while process.poll() is None and not (folder.exists() and (kill == 0 or Run(folder).progress > last)):
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        _, error = process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0), error
+        moments.append(Run(folder).progress)
+    print("killed after", moments, "steps")
+    run = resume(folder, progress=False)
+    assert run.finished
+    names = ("metrics.csv", "policy/policy.json", "policy/seed-3.safetensors", "policy/seed-5.safetensors")
+    same_files(whole.path, run.path, *names, "checkpoints/400.safetensors")
+    assert not list(folder.rglob(".*.tmp"))
+
+
+# Numbers that are not finite ---------------------------------------------------------------------------
+
+
+def test_a_metric_that_is_not_finite_is_named_and_the_last_checkpoint_kept(world, tmp_path):
+    learner = Tiny(bad_metric_at=5)
+    with pytest.raises(SurefootError, match=r"loss became nan \(seed 0, iteration 6, 48 steps\)") as caught:
+        quick(world, tmp_path / "r", learner, log_every=16, checkpoint_every=0.0)
+    run = Run(tmp_path / "r")
+    assert str(run.path / "checkpoints" / "4.safetensors") in str(caught.value)
+    assert [path.stem for path in run.checkpoints()] == ["4", "2"]
+    assert run.progress == 32
+
+
+def test_a_weight_that_is_not_finite_is_named(world, tmp_path):
+    learner = Tiny(bad_weight_at=5)
+    with pytest.raises(SurefootError, match=r"policy/network/biases/0 holds .* \(seed 0, iteration 6,"):
+        quick(world, tmp_path / "r", learner)
+
+
+def test_a_metric_may_begin_late_but_not_vanish_again(world, tmp_path):
+    run = quick(world, tmp_path / "a", Tiny(quiet_until=3), log_every=16)
+    loss = run.metrics()["loss"].reshape(5, 2)
+    np.testing.assert_array_equal(np.isnan(loss).all(axis=1), [True, False, False, False, False])
+    with pytest.raises(SurefootError, match="iteration 8,"):
+        quick(world, tmp_path / "b", Tiny(quiet_until=3, bad_metric_at=7), log_every=16)
+    # Also when the blocks in which it was a number lie before an interrupt.
+    part = Run(tmp_path / "b")
+    shutil.rmtree(part.path / "checkpoints", ignore_errors=True)
+    with pytest.raises(SurefootError, match="iteration 8,"):
+        resume(part, progress=False)
+
+
+# Full disk ---------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_costs_nothing_that_was_saved(world, tmp_path, monkeypatch):
+    whole = quick(world, tmp_path / "whole")
+    fsync, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(1)
+        if len(calls) > 30:
+            raise OSError(28, "No space left on device")
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(SurefootError, match=r"Could not write .*: No space left on device"):
+            quick(world, tmp_path / "part", checkpoint_every=0.0)
+    part = Run(tmp_path / "part")
+    assert part.checkpoints()
+    assert not part.finished
+    same_files(whole.path, resume(part, progress=False).path, *EVERYTHING)
+
+
+# Demonstrations ----------------------------------------------------------------------------------------
+
+
+def walk_demos(episodes=4):
+    one = {"observations": np.array([[0, 0], [1, 0.2], [2, 0.4]]), "last": np.array([[3, 0.6]])}
+    return sets.Demonstrations(
+        observations=np.tile(one["observations"], (episodes, 1)),
+        actions=np.ones(3 * episodes, np.int32),
+        rewards=np.full(3 * episodes, 0.1),
+        costs=np.zeros((3 * episodes, 1)),
+        terminations=np.tile([False, False, True], episodes),
+        truncations=np.zeros(3 * episodes, bool),
+        lengths=np.full(episodes, 3),
+        final_observations=np.tile(one["last"], (episodes, 1)),
+        constraints=("left",),
+    )
+
+
+def clone(world, folder, demos, **options):
+    settings = {"steps": 40, "log_every": 10, "seeds": (0, 7), "progress": False, "run": folder, **options}
+    return fit(sf.Bc(steps_per_iteration=10, hidden=(4,)), world, demonstrations=demos, **settings)
+
+
+def test_demonstrations_from_memory_are_kept_in_the_run(world, tmp_path):
+    demos = walk_demos()
+    whole = clone(world, tmp_path / "r", demos)
+    assert whole.config["demonstrations"] == {"source": None, "digest": demos.digest()}
+    files = {name: (whole.path / name).read_bytes() for name in EVERYTHING}
+    run = resume(unfinished(whole), progress=False)
+    assert files == {name: (run.path / name).read_bytes() for name in EVERYTHING}
+
+
+def test_demonstrations_are_loaded_again_from_their_folder_and_must_be_the_same(world, tmp_path):
+    sets.save(walk_demos(), tmp_path / "demos")
+    run = unfinished(clone(world, tmp_path / "r", str(tmp_path / "demos")))
+    assert run.config["demonstrations"]["source"] == str(tmp_path / "demos")
+    shutil.rmtree(tmp_path / "demos")
+    sets.save(walk_demos(3), tmp_path / "demos")
+    with pytest.raises(SurefootError, match="have changed since this run began"):
+        resume(run, progress=False)
+
+
+def test_demonstrations_that_do_not_fit_are_refused(world, tmp_path):
+    with pytest.raises(SurefootError, match="made for 'MarbleMaze-v0'"):
+        clone(world, tmp_path / "r", "marble-maze/zone")
+    sets.save(walk_demos(3), tmp_path / "demos")
+    with pytest.raises(SurefootError, match="other demonstrations"):
+        clone(world, tmp_path / "r", walk_demos(4), source=str(tmp_path / "demos"))
+    assert not (tmp_path / "r").exists()
+
+
+# Worlds on the host ------------------------------------------------------------------------------------
+
+
+def test_a_world_on_the_host_trains_evaluates_and_resumes(tmp_path, monkeypatch, capfd):
+    world = sf.make("python:training.tiny.WalkGym", envs=2)
+    settings = {"steps": 32, "evaluate_every": 16}
+    whole = quick(world, tmp_path / "whole", **settings)
+    assert len(whole.metrics()["steps"]) == 8
+    assert np.isfinite(whole.metrics()["eval_return"]).sum() == 4
+    again = quick(world, tmp_path / "again", **settings)
+    same_files(whole.path, again.path, *EVERYTHING)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            quick(world, tmp_path / "part", **settings)
+    run = resume(tmp_path / "part")
+    assert "goes on from fresh episodes" in capfd.readouterr().err
+    a, b = whole.metrics(), run.metrics()
+    np.testing.assert_array_equal(a["loss"][:4], b["loss"][:4])  # two blocks of two seeds
+    assert run.finished
+
+
+def test_cloning_on_the_host_resumes_to_the_bit(tmp_path, monkeypatch):
+    world = sf.make("python:training.tiny.WalkGym", envs=2)
+    whole = clone(world, tmp_path / "whole", walk_demos())
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            clone(world, tmp_path / "part", walk_demos())
+    same_files(whole.path, resume(tmp_path / "part", progress=False).path, *EVERYTHING)
+
+
+# What is shown -----------------------------------------------------------------------------------------
+
+
+def test_plain_lines_about_every_tenth(world, tmp_path, capfd):
+    quick(world, tmp_path / "r", progress=True, steps=800)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "training.tiny:Tiny on Walk: 800 steps, 2 seeds; compiling ..."
+    assert len(lines) == 11
+    assert "800 of 800 steps (100 %)" in lines[-1]
+    assert "violating episodes" in lines[-1]
+
+
+def test_warnings_of_the_detectors_are_printed_once_and_kept(world, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(log.metrics, "signatures", lambda columns: {"runaway lambda, seed 0": "It grew."})
+    run = quick(world, tmp_path / "r")
+    assert capfd.readouterr().err.count("warning: runaway lambda, seed 0: It grew.") == 1
+    assert run.warnings() == ["runaway lambda, seed 0: It grew."]
+
+
+def test_tensorboard_gets_every_row_and_hides_what_was_logged_twice(world, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            quick(world, tmp_path / "r")
+    run = resume(tmp_path / "r", progress=False)
+    for seed in (0, 7):
+        assert len(list((run.path / "tensorboard" / f"seed-{seed}").glob("events.*"))) == 2
