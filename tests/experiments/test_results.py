@@ -17,6 +17,7 @@ from surefoot.experiments.results import (
     metric,
     overlap,
     read_summary,
+    show,
     tally,
     verdict_lines,
 )
@@ -134,3 +135,10 @@ def test_markdown_table_escapes_bars():
         "| --- | --- |",
         "| 1\\|2 | 3 |",
     ]
+
+
+def test_show():
+    assert show("return", estimate(4.756, 4.7, 4.8)) == "4.76 [4.70, 4.80]"
+    assert show("greedy_test_violating_episodes/zone", estimate(0.5, 0.25, 1)) == "50.0 % [25.0, 100.0]"
+    assert show("test_violating_steps_per_episode", estimate(0, 0, 1)) == "0.00 [0.00, 1.00]"
+    assert show("success", None) == "-"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from surefoot.cli._common import parse, print_table
 from surefoot.errors import SurefootError
+
+if TYPE_CHECKING:
+    from surefoot.experiments import Cell, Experiment
 
 LESSON = """\
 usage: surefoot reproduce EXPERIMENT [--scale smoke|laptop|paper] [--jobs N | --ray ADDRESS]
@@ -109,18 +113,18 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         return _dry_run(cells, options.runs / name / options.scale)
     if options.page:
-        return _page(name, options)
-    return _run(name, options, shlex.join(["surefoot", "reproduce", *argv]))
+        return _page(chosen, options)
+    return _run(chosen, options, shlex.join(["surefoot", "reproduce", *argv]))
 
 
-def _run(name: str, options: Options, command: str) -> int:
-    from surefoot.experiments import attribute, experiment
+def _run(chosen: Experiment, options: Options, command: str) -> int:
+    from surefoot.experiments import attribute
     from surefoot.experiments.results import read_summary, verdict_lines
     from surefoot.experiments.runner import run
 
     try:
         outcome = run(
-            name,
+            chosen,
             options.scale,
             jobs=options.jobs,
             ray=options.ray,
@@ -133,28 +137,28 @@ def _run(name: str, options: Options, command: str) -> int:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Stopped. Go on with: {command}") from None
-    claims = attribute(experiment(name).claims)(read_summary(outcome.summary))
+    claims = attribute(chosen.claims)(read_summary(outcome.summary))
     print("\n".join(verdict_lines(claims)))
     print(
         f"{len(outcome.done)} cells run, {len(outcome.skipped)} finished before, "
         f"{len(outcome.failed)} failed.\nResults: {outcome.summary}"
-        f"\nPage:    surefoot reproduce {name} --scale {options.scale} --page"
+        f"\nPage:    surefoot reproduce {chosen.name} --scale {options.scale} --page"
     )
     for cell, problem in outcome.failed.items():
         print(f"FAILED {cell}: {problem}")
     return 1 if outcome.failed else 0
 
 
-def _page(name: str, options: Options) -> int:
-    from surefoot.experiments import attribute, experiment
+def _page(chosen: Experiment, options: Options) -> int:
+    from surefoot.experiments import attribute
     from surefoot.experiments.results import read_summary
 
-    records = read_summary(options.out / name / options.scale / "summary.json")
-    print(f"Page: {attribute(experiment(name).page)(records, options.scale, options.pages)}")
+    records = read_summary(options.out / chosen.name / options.scale / "summary.json")
+    print(f"Page: {attribute(chosen.page)(records, options.scale, options.pages)}")
     return 0
 
 
-def _dry_run(cells: tuple, folder: Path) -> int:
+def _dry_run(cells: tuple[Cell, ...], folder: Path) -> int:
     from surefoot.experiments.runner import look, work_of
 
     states = look(cells, folder)
@@ -171,7 +175,7 @@ def _dry_run(cells: tuple, folder: Path) -> int:
     return 0
 
 
-def _print_cells(cells: tuple) -> None:
+def _print_cells(cells: tuple[Cell, ...]) -> None:
     from surefoot.experiments.runner import work_of
 
     rows = []

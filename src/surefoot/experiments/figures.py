@@ -53,6 +53,7 @@ def tradeoff(
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("violating episodes (%)", fontsize=8)
         axis.set_xlim(-3, 103)
+        axis.tick_params(labelsize=8)
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("return", fontsize=8)
     _legend(figure, axes)
@@ -85,6 +86,7 @@ def bars(
         axis.set_title(title, fontsize=9)
         axis.set_xticks(range(len(groups[title])), groups[title], fontsize=8)
         axis.set_ylim(0, 103)
+        axis.tick_params(labelsize=8)
         axis.grid(axis="y", alpha=0.25)
     axes[0].set_ylabel("violating episodes (%)", fontsize=8)
     _legend(figure, axes)
@@ -129,9 +131,9 @@ def sensitivity(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
             if column == 0:
                 axis.set_ylabel(label, fontsize=8)
             axis.set_ylim(bottom=0, top=103 if name == "success" else None)
+            axis.tick_params(labelsize=8)
             axis.grid(alpha=0.25)
         grid[0][column].set_title(title, fontsize=9)
-        grid[1][column].set_xlabel(title, fontsize=8)
     _save(figure, path)
 
 

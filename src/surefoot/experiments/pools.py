@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
 import subprocess
 import sys
 import tarfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ from surefoot.experiments.results import versions
 from surefoot.experiments.worker import Place
 from surefoot.training.run import atomic_write, write_json
 
+PROGRAM = ("-m", "surefoot.experiments.worker")
+"""What Python runs for a cell."""
 GRACE = 60.0
 """Seconds that a stopped process has for saving."""
 
@@ -101,14 +104,16 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def launch(plan: Mapping[str, Any], place: Place, variables: Mapping[str, str]) -> subprocess.Popen:
+def launch(
+    plan: Mapping[str, Any], place: Place, variables: Mapping[str, str], program: Sequence[str]
+) -> subprocess.Popen:
     """Starts the process of a cell; it stops, after saving, when its standard input is closed."""
     file = place.state.with_suffix(".plan")
     write_json(file, plan)
     with open(place.log, "a") as log:
         # A session of its own, so that Ctrl-C reaches the runner only, which then ends the cells in order.
         return subprocess.Popen(
-            [sys.executable, "-m", "surefoot.experiments.worker", str(file)],
+            [sys.executable, *program, str(file)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -161,7 +166,7 @@ class Processes:
         return self._jobs - len(self._running)
 
     def start(self, job: Job) -> None:
-        self._running.append((job, launch(job.plan(), job.place, self._variables)))
+        self._running.append((job, launch(job.plan(), job.place, self._variables, PROGRAM)))
 
     def poll(self) -> list[tuple[Job, Result]]:
         ended = [(job, process) for job, process in self._running if process.poll() is not None]
@@ -191,6 +196,7 @@ class Ray:
             raise SurefootError("--ray needs Ray: pip install 'surefoot[ray]'.") from None
         self._ray, self._error = ray, RayError
         variables = environment(1)
+        _check_reachable(address)
         try:
             ray.init(
                 address=address,
@@ -201,10 +207,7 @@ class Ray:
             )
         except Exception as error:  # Ray raises many kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise SurefootError(
-                f"No Ray cluster at '{address}' ({reason}). `ray start --head` starts one here; "
-                "then use --ray auto."
-            ) from None
+            raise _no_cluster(address, reason) from None
         self._remote = ray.remote(run_remotely).options(
             num_cpus=1, max_retries=retries, retry_exceptions=False
         )
@@ -218,7 +221,9 @@ class Ray:
     def start(self, job: Job) -> None:
         token = uuid.uuid4().hex
         atomic_write(job.place.state.with_suffix(".token"), token.encode())
-        reference = self._remote.remote(job.plan(), token, self._variables, versions()["surefoot"])
+        reference = self._remote.remote(
+            job.plan(), token, self._variables, versions()["surefoot"], PROGRAM
+        )
         self._running[reference] = job
 
     def poll(self) -> list[tuple[Job, Result]]:
@@ -248,8 +253,29 @@ class Ray:
         self._ray.shutdown()
 
 
+def _check_reachable(address: str) -> None:
+    """Raises :class:`SurefootError` if nothing answers at ``HOST:PORT``; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # a word, such as auto
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> SurefootError:
+    return SurefootError(
+        f"No Ray cluster at '{address}' ({reason}). `ray start --head` starts one here; then use --ray auto."
+    )
+
+
 def run_remotely(
-    plan: Mapping[str, Any], token: str, variables: Mapping[str, str], version: str
+    plan: Mapping[str, Any],
+    token: str,
+    variables: Mapping[str, str],
+    version: str,
+    program: Sequence[str] = PROGRAM,
 ) -> dict[str, Any]:
     """A cell on a machine of the cluster: exit code, message, and its files if the folder is not shared."""
     if versions()["surefoot"] != version:
@@ -264,7 +290,8 @@ def run_remotely(
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         place = Place(cache / "surefoot" / "ray" / place.runs.parent.name / place.runs.name, cell.name)
     own = environment(1)
-    process = launch({**plan, "runs": str(place.runs)}, place, {**variables, "PYTHONPATH": own["PYTHONPATH"]})
+    variables = {**variables, "PYTHONPATH": own["PYTHONPATH"]}
+    process = launch({**plan, "runs": str(place.runs)}, place, variables, program)
     try:
         # Not wait(): a cancelled task gets its KeyboardInterrupt between two short sleeps.
         while process.poll() is None:

@@ -212,8 +212,15 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-def show(name: str, value: Estimate | None) -> str:
-    """An estimate as text, ``-`` if there is none."""
-    from surefoot.evaluation.evaluate import show as text
+RATES = ("success", "violating_episodes", "way_left")
+"""Metrics that are shares, shown in percent."""
 
-    return "-" if value is None else text(name, value)
+
+def show(name: str, value: Estimate | None) -> str:
+    """An estimate as text, ``-`` if there is none: ``4.76 [4.70, 4.81]``, or in percent if it is a rate."""
+    if value is None:
+        return "-"
+    base = name.removeprefix("greedy_").removeprefix("test_").partition("/")[0]
+    if base in RATES:
+        return f"{100 * value.estimate:.1f} % [{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
+    return f"{value.estimate:.2f} [{value.lower:.2f}, {value.upper:.2f}]"

@@ -101,13 +101,12 @@ def run(
         for state in states
         if not state.problem and (fresh or not state.record)
     ]
-    write_summary(summary, folder, old, everything)
-    with display(states, todo, jobs if ray is None else 0, progress) as show:
+    pool: Pool = Ray(ray, RETRIES) if ray else Processes(jobs)
+    with stopping(pool), display(states, todo, jobs if ray is None else 0, progress) as show:
+        write_summary(summary, folder, old, everything)
         for cell, problem in failed.items():
             show.failed(cell, problem)
-        pool: Pool = Ray(ray, RETRIES) if ray else Processes(jobs)
-        with stopping(pool):
-            done = _work(pool, deque(todo), failed, show, summary, folder, everything)
+        done = _work(pool, deque(todo), failed, show, summary, folder, everything)
     skipped = tuple(record["cell"] for record in old)
     return Outcome(tuple(done), skipped, failed, summary)
 
@@ -297,7 +296,7 @@ class Progress:
 
 def size(cell: Cell) -> float:
     """Work in a cell: steps of all seeds, and those of its evaluation."""
-    return len(cell.seeds) * (cell.steps + cell.episodes)
+    return float(len(cell.seeds) * (cell.steps + cell.episodes))
 
 
 class Display:

@@ -111,6 +111,8 @@ def run_cell(cell: Cell, place: Place, command: str, *, fresh: bool = False) -> 
 class Found:
     """What is known of a cell after its evaluation."""
 
+    steps: int
+    """Steps a seed that were taken: the cell's, rounded up to whole iterations."""
     metrics: Mapping[str, Estimate]
     per_seed: Mapping[str, list[float]]
     warnings: tuple[str, ...] = ()
@@ -126,22 +128,16 @@ def _train_and_evaluate(cell: Cell, place: Place, command: str, usable: bool) ->
         for prefix, table in found.tables.items()
         for name, values in each_seed(table).items()
     }
-    return Found(found.metrics, per_seed, (*run.warnings(), *found.warnings))
+    return Found(run.steps, found.metrics, per_seed, (*run.warnings(), *found.warnings))
 
 
 def _trained(cell: Cell, place: Place, command: str, usable: bool) -> Run:
     """The finished run: resumed if its folder holds a part of the same training."""
     import surefoot as sf
     from surefoot.algorithms import algorithm
-    from surefoot.training.run import Run
 
     if usable and place.run.exists():
-        try:
-            run = Run(place.run)
-            return run if run.finished else sf.resume(place.run)
-        except SurefootError as error:
-            # Killed before its first checkpoint, or damaged: nothing is lost but time, start again.
-            print(f"cannot resume, starting again: {error}", flush=True)
+        return sf.resume(place.run, progress=False)
     return sf.fit(
         algorithm(cell.algorithm)(**tuples(cell.options)),
         sf.make(cell.environment, **tuples(cell.world)),
@@ -168,7 +164,9 @@ def _evaluate_expert(cell: Cell) -> Found:
     expert = Expert.create(world.env, **cell.options)
     # One policy, with the leading axis that several would have.
     policies = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, expert)
-    return Found(evaluate_policy(policies, world, episodes=cell.episodes, seed=EVALUATION_SEED), {})
+    return Found(
+        0, evaluate_policy(policies, world, episodes=cell.episodes, seed=EVALUATION_SEED), {}
+    )
 
 
 def each_seed(table: EpisodeTable) -> dict[str, list[float]]:
@@ -188,7 +186,7 @@ def _record(cell: Cell, found: Found, command: str) -> dict[str, Any]:
         "method": cell.method,
         "environment": cell.environment,
         "setting": cell.setting,
-        "steps": cell.steps,
+        "steps": found.steps,
         "seeds": list(cell.seeds),
         "metrics": {name: estimate.as_dict() for name, estimate in found.metrics.items()},
         "published": dict(cell.published),
