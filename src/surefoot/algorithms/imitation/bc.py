@@ -44,7 +44,7 @@ class Bc(eqx.Module):
 
     hidden: tuple[int, ...] = (32, 32)
     """Hidden layers of the actor."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Adam's step."""
     batch_size: int = 256
     """Demonstrated pairs a gradient step."""
