@@ -174,17 +174,20 @@ def _played(metadata: dict[str, Any]) -> list[str]:
     """What was played, kept and dropped, in words."""
     lines = []
     for key in ("played", "violating_ones"):
-        if key in metadata:
-            played = metadata[key]
-            lines.append(
-                f"{played['style']} expert, {played['starts']} starts played, kept if {played['keep']}: "
-                f"dropped {played['dropped']} ({100 * played['dropped_share']:.1f} %), "
-                f"{played['unsuccessful']} missed the goal, {played['violating']} broke a constraint"
-            )
-            if played["repeated"]:
-                lines.append(f"there were too few such starts: {played['repeated']} episodes are repetitions")
+        played = metadata.get(key)
+        if not isinstance(played, dict) or "dropped" not in played:
+            continue
+        who = f"{played['style']} expert" if "style" in played else "controller"
+        lines.append(
+            f"{who}, {played.get('starts', played.get('episodes'))} episodes played, "
+            f"kept if {played.get('keep')}: dropped {played['dropped']} "
+            f"({100 * played.get('dropped_share', 0):.1f} %), {played.get('unsuccessful')} missed the goal, "
+            f"{played.get('violating')} broke a constraint"
+        )
+        if played.get("repeated"):
+            lines.append(f"there were too few such starts: {played['repeated']} episodes are repetitions")
     for key, title in (("starts", "episodes by start"), ("ways", "episodes by way around the island")):
-        if key in metadata:
+        if isinstance(metadata.get(key), dict):
             lines.append(f"{title}: " + ", ".join(f"{name} {n}" for name, n in metadata[key].items()))
     return lines
 
@@ -403,23 +406,23 @@ HEAD = ("set", "episodes", "steps", "length", "return", "violating", "dropped", 
 
 
 def data_sheet() -> list[tuple[str, ...]]:
-    """One row a bundled set under :data:`HEAD`; means over episodes, all read from the files."""
+    """One row a bundled set under :data:`HEAD`; lengths and returns are means over episodes."""
     from surefoot.data import demonstrations
 
     rows: list[tuple[str, ...]] = [HEAD]
     for name in demonstrations.bundled():
-        demos = demonstrations.load(name)
+        about = demonstrations.summary(name)
         rows.append(
             (
                 name,
-                str(demos.episodes),
-                str(demos.steps),
-                f"{demos.lengths.mean():.1f}",
-                f"{demos.returns.mean():.2f}",
-                str(int((demos.any_violating_steps > 0).sum())),
-                f"{100 * demos.metadata['played']['dropped_share']:.1f} %",
-                f"{_size(demonstrations.BUNDLED / name) / 1000:.0f}",
-                demos.metadata["description"],
+                str(about["episodes"]),
+                str(about["steps"]),
+                f"{about['lengths']['mean']:.1f}",
+                f"{about['returns']['mean']:.2f}",
+                str(about["violations"]["any"]["violating_episodes"]),
+                f"{100 * about['metadata']['played']['dropped_share']:.1f} %",
+                f"{about['bytes'] / 1000:.0f}",
+                about["metadata"]["description"],
             )
         )
     return rows

@@ -131,8 +131,8 @@ def _read_episode(group: h5py.Group, where: str) -> Fields:
         key: _array(group, key, where)
         for key in ("observations", "actions", "rewards", "terminations", "truncations")
     }
-    episode["costs"], episode["cost_names"] = _read_costs(group, where)
     steps = len(episode["rewards"])
+    episode["costs"], episode["cost_names"] = _read_costs(group, steps, where)
     for key in ("actions", "terminations", "truncations"):
         if len(episode[key]) != steps:
             raise SurefootError(f"{where} has {steps} rewards but {len(episode[key])} {key}; mend the file.")
@@ -161,12 +161,13 @@ def _array(group: h5py.Group, key: str, where: str) -> np.ndarray:
     return np.asarray(item[()])
 
 
-def _read_costs(group: h5py.Group, where: str) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+def _read_costs(
+    group: h5py.Group, steps: int, where: str
+) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
     """``infos/cost`` as ``[steps, constraints]`` and the names of its columns, if it has any."""
     infos = group.get("infos")
     if not isinstance(infos, h5py.Group) or "cost" not in infos:
         return None, None
-    steps = len(_array(group, "rewards", where))
     cost = infos["cost"]
     if isinstance(cost, h5py.Group):  # one array a constraint
         names = tuple(str(name) for name in cost)

@@ -14,7 +14,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class Recipe:
     """One sentence for people."""
     board: str = "gap"
     constraints: tuple[str, ...] = ("zone",)
-    style: Style = "careful"
+    style: str = "careful"
     """How the expert drives."""
     starts: tuple[str, ...] = ("train/right", "train/bottom", "train/corner")
     """Groups of starts; each gives its share of the episodes."""
@@ -128,7 +128,7 @@ def collect(recipe: Recipe, *, command: str = "", expert: Acts | None = None) ->
 def _collect(
     recipe: Recipe,
     episodes: int,
-    style: Style,
+    style: str,
     keep: Keep,
     rng: np.random.Generator,
     *,
@@ -142,7 +142,7 @@ def _collect(
     maze = MarbleMaze(recipe.board, tuple(recipe.constraints), _joint(recipe.starts))
     positions = [geometry.starts(name) for name in recipe.starts]
     group = np.repeat(np.arange(len(positions)), [len(points) for points in positions])
-    batch = play(maze, expert or Expert.create(maze, style), np.concatenate(positions))
+    batch = play(maze, expert or Expert.create(maze, cast(Style, style)), np.concatenate(positions))
     ends = np.argmax(np.asarray(batch.done), axis=0)
     rows = np.arange(len(ends))
     success = np.asarray(batch.success)[ends, rows]
