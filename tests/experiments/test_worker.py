@@ -1,9 +1,6 @@
 """Real cells, trained and evaluated in processes of their own."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -122,15 +119,3 @@ def test_each_seed():
         "violating_steps_per_episode": [2.0, 0.0],
         "violating_episodes": [0.5, 0.0],
     }
-
-
-def test_worker_refuses_a_file_that_is_not_a_plan(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "surefoot.experiments.worker", str(tmp_path / "none")],
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **pools.environment(1)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (1, 130) and done.stderr

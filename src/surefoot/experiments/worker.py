@@ -220,8 +220,8 @@ def main(argv: list[str]) -> int:
     """
     import traceback
 
-    _stop_when_left_alone()
     try:
+        _stop_when_left_alone()
         plan = json.loads(Path(argv[0]).read_text())
         cell = Cell.from_dict(plan["cell"])
         run_cell(cell, Place(Path(plan["runs"]), cell.name), plan["command"], fresh=plan["fresh"])
