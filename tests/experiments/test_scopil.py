@@ -40,7 +40,8 @@ def test_cells_are_well_formed(scale):
         if cell.trains:
             learner = algorithm(cell.algorithm)(**tuples(cell.options))  # accepts the options
             assert (cell.demonstrations is not None) == learner.needs_demonstrations, cell.name
-            assert cell.steps > 0, cell.name
+            assert cell.steps >= learner.steps_per_iteration, cell.name
+            assert getattr(learner, "warm_up", 0) < cell.steps, cell.name
         if cell.demonstrations is not None:
             assert cell.demonstrations in demonstrations.bundled(), cell.name
 

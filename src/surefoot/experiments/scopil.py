@@ -70,7 +70,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 """Settings of each algorithm that differ from its defaults, in every cell."""
 
 SCALE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "smoke": {"discrete-sac": {"warm_up": 640}, "scopil": {"warm_up": 640}},
+    "smoke": {
+        "discrete-sac": {"warm_up": 640},
+        "scopil": {"warm_up": 640},
+        "icrl": {"forward_updates": 1, "steps": 512, "episodes": 5},
+    },
 }
 """Settings that differ at one scale only."""
 
