@@ -206,6 +206,12 @@ def test_where_an_environment_is_registered_does_not_matter(prefix):
     make().check(dataclasses.replace(TASK, name=f"{prefix}Toy-v0"))
 
 
+@pytest.mark.parametrize("name", ["python:my.module.make_toy-v2", "<lambda>", "make_else"])
+def test_the_name_of_ones_own_function_says_nothing(name):
+    make().check(dataclasses.replace(TASK, name=name))
+    make(environment={"id": name}).check(TASK)
+
+
 def changed(demos, key, place, value):
     values = np.array(getattr(demos, key), np.float64 if key != "actions" else None)
     values[place] = value

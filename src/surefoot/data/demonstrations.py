@@ -216,8 +216,9 @@ class Demonstrations:
 
     def _check_environment(self, task: Task, options: Mapping[str, Any]) -> None:
         made_for = self.metadata.get("environment") or {}
-        name = made_for.get("id")
-        if name and not task.name.startswith("python:") and _bare(name) != _bare(task.name):
+        name = str(made_for.get("id"))
+        # A world made by somebody's own function is named after it, which says nothing of what it makes.
+        if _is_id(name) and _is_id(task.name) and _bare(name) != _bare(task.name):
             raise SurefootError(
                 f"{self._label} was made for '{name}', not for '{task.name}'; "
                 f"load a set of '{task.name}' or train on '{name}'."
@@ -274,6 +275,11 @@ class Demonstrations:
     def _place(self, step: int) -> str:
         episode = int(np.searchsorted(self.offsets, step, side="right")) - 1
         return f"step {int(step - self.offsets[episode])} of episode {episode}"
+
+
+def _is_id(name: str) -> bool:
+    """Whether this is the id of a registered environment, such as ``CartPole-v1``."""
+    return not name.startswith("python:") and re.search(r"-v\d+$", name) is not None
 
 
 def _bare(name: str) -> str:
