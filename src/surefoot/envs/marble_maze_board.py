@@ -55,6 +55,8 @@ class Board:
     name: str
     zones: tuple[Disc, ...]
     about: str
+    two_ways: bool = False
+    """Whether the zone is an island that can be passed on either side."""
 
 
 BOARDS = {
@@ -65,8 +67,9 @@ BOARDS = {
     ),
     "island": Board(
         "island",
-        (Disc(4.9 * CELL, 4.9 * CELL, 0.9 * CELL),),
+        (Disc(4.7 * CELL, 4.7 * CELL, 0.8 * CELL),),
         "the same barriers; one keep-out island behind the opening, to be passed left or right",
+        two_ways=True,
     ),
 }
 

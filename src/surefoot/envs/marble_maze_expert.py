@@ -3,8 +3,10 @@
 It is a function of the observation alone, so demonstrations of it are Markov:
 
 1. The time to the goal T(p) solves the eikonal equation |grad T| = 1 / s(p) on a grid, with a speed
-   s(p) that falls towards walls, barriers and (if they are constrained) keep-out zones.
-2. The wanted velocity at p is s(p) along - grad T.
+   s(p) that falls towards walls, barriers and (if they are constrained) keep-out zones. Around an island
+   there are two such times, one a way: the other way is blocked by a line from the island's centre.
+2. The wanted velocity at p is s(p) along - grad T, of the way that is quicker from where the ball is
+   heading, p + v foresight. That makes up its mind early: a ball that drifts left goes left.
 3. The wanted tilt makes the velocity approach the wanted one, judged a little ahead of the ball to
    make up for the lag of the tray: a = (v_wanted(p + v lag) - v) / response, tilt = a / gain,
    clipped inside the tilt limit.
@@ -51,6 +53,8 @@ class Manner:
     """Time in which a velocity error should vanish."""
     lag: float = 30.0
     """How far ahead the wanted velocity is read."""
+    foresight: float = 60.0
+    """How far ahead the way around an island is chosen."""
 
 
 MANNERS: dict[str, Manner] = {
@@ -66,11 +70,12 @@ _N = int(geometry.SIZE / _STEP) + 1
 class Expert(eqx.Module):
     """A deterministic policy; ``act`` ignores its key."""
 
-    velocity: Float[Array, "grid grid 2"]
-    """Wanted velocity at grid points [y, x]."""
+    fields: Float[Array, "ways grid grid 3"]
+    """Wanted velocity and time to the goal at grid points [y, x], for each way."""
     tilt: float = eqx.field(static=True)
     response: float = eqx.field(static=True)
     lag: float = eqx.field(static=True)
+    foresight: float = eqx.field(static=True)
 
     @classmethod
     def create(cls, maze: MarbleMaze, style: Style = "careful", manner: Manner | None = None) -> Expert:
@@ -94,15 +99,19 @@ class Expert(eqx.Module):
         slow = manner.slow
         if careful and "contact" in maze.constraints:
             cruise, slow = 0.75 * cruise, 0.75 * slow
-        field = _velocity_field(zones, cruise, slow, manner.clearance, manner.zone_margin)
-        return cls(jnp.asarray(field, jnp.float32), tilt, manner.response, manner.lag)
+        ways = ("left", "right") if zones and geometry.board(maze.board).two_ways else (None,)
+        fields = [_field(zones, cruise, slow, manner.clearance, manner.zone_margin, way) for way in ways]
+        return cls(
+            jnp.asarray(np.stack(fields), jnp.float32), tilt, manner.response, manner.lag, manner.foresight
+        )
 
     def act(self, observation: Float[Array, " 8"], key: PRNGKeyArray | None = None) -> Int[Array, ""]:
         """The action of step 4; a function of the observation alone."""
         position = (observation[:2] + 1) * (geometry.SIZE / 2)
         velocity = observation[2:4] * maze_module.VELOCITY_SCALE
         tilt = observation[4:6] * maze_module.MAX_TILT
-        wanted_velocity = self._read(position + self.lag * velocity)
+        way = jnp.argmin(self._read(position + self.foresight * velocity)[:, 2])
+        wanted_velocity = self._read(position + self.lag * velocity)[way, :2]
         acceleration = (wanted_velocity - velocity) / self.response
         # Tilt about x moves y, tilt about y moves -x.
         wanted = jnp.stack([acceleration[1], -acceleration[0]]) / maze_module.GAIN
@@ -117,34 +126,43 @@ class Expert(eqx.Module):
         """The same action."""
         return self.act(observation)
 
-    def _read(self, position: Float[Array, " 2"]) -> Float[Array, " 2"]:
-        """The wanted velocity at a position, bilinear between grid points."""
+    def _read(self, position: Float[Array, " 2"]) -> Float[Array, "ways 3"]:
+        """The fields at a position, bilinear between grid points."""
         place = jnp.clip(position / _STEP, 0, _N - 1.001)
         corner = jnp.floor(place).astype(jnp.int32)
         fx, fy = place - corner
         x, y = corner
-        v = self.velocity
-        top = (1 - fx) * v[y, x] + fx * v[y, x + 1]
-        bottom = (1 - fx) * v[y + 1, x] + fx * v[y + 1, x + 1]
+        f = self.fields
+        top = (1 - fx) * f[:, y, x] + fx * f[:, y, x + 1]
+        bottom = (1 - fx) * f[:, y + 1, x] + fx * f[:, y + 1, x + 1]
         return (1 - fy) * top + fy * bottom
 
 
 @cache
-def _velocity_field(
-    zones: tuple[geometry.Disc, ...], cruise: float, slow: float, clearance: float, zone_margin: float
+def _field(
+    zones: tuple[geometry.Disc, ...],
+    cruise: float,
+    slow: float,
+    clearance: float,
+    zone_margin: float,
+    way: str | None,
 ) -> np.ndarray:
-    """Wanted velocities ``[y, x, 2]`` on the grid (steps 1 and 2)."""
+    """Wanted velocities and times ``[y, x, 3]`` on the grid (steps 1 and 2), for one way if given."""
     axis = np.arange(_N) * _STEP
     points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     room = np.minimum(geometry.wall_distance(points), geometry.barrier_distance(points))
     room = (room - geometry.BALL_RADIUS).reshape(_N, _N)
     free = np.clip(room / clearance, 0, 1)
+    blocked = room < 0
     if zones:
         away = geometry.zone_distance(points, zones).reshape(_N, _N) - zone_margin
         free = np.minimum(free, np.clip(away / clearance, 0, 1))
-        blocked = (room < 0) | (away < 0)
-    else:
-        blocked = room < 0
+        blocked |= away < 0
+    if way is not None:
+        island = zones[0]
+        x, y = points[:, 0] - island.x, points[:, 1] - island.y
+        other_side = x > y if way == "left" else x < y
+        blocked |= ((np.abs(x + y) < 2 * _STEP) & other_side).reshape(_N, _N)
     speed = slow + (cruise - slow) * free
     # Blocked places stay passable at a crawl, so that there is a way out of them.
     pace = np.where(blocked, slow / 20, speed * (0.25 + 0.75 * free))
@@ -153,7 +171,7 @@ def _velocity_field(
     for _ in range(3):
         dx, dy = _smooth(dx), _smooth(dy)
     norm = np.maximum(np.hypot(dx, dy), 1e-9)
-    return np.stack([-dx / norm * speed, -dy / norm * speed], axis=-1)
+    return np.stack([-dx / norm * speed, -dy / norm * speed, time], axis=-1)
 
 
 def _eikonal(slowness: np.ndarray) -> np.ndarray:
