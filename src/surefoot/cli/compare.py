@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from surefoot.cli._common import find_run, parse
 from surefoot.errors import SurefootError
@@ -17,7 +17,7 @@ from surefoot.errors import SurefootError
 class Options:
     """What to compare, and where the page goes."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
     """Folders of runs, or their names below runs/, in the order of the page."""
     out: Path = Path("report.html")
     """The page. summary.json, the same numbers for programs, is written beside it."""
@@ -62,8 +62,5 @@ def evaluate_missing(runs: Sequence[Any], episodes: int) -> None:
             found = evaluate.read(run.path)  # a damaged file is an error: it may hold numbers that were shown
             if found.steps == run.progress:
                 continue
-        from surefoot.training import enable_compilation_cache
-
-        enable_compilation_cache()
         print(f"Evaluating {run.path} ...", flush=True)
         evaluate.evaluate(run, episodes=episodes)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from surefoot.cli._common import find_run, parse
 from surefoot.errors import SurefootError
@@ -16,7 +16,7 @@ from surefoot.errors import SurefootError
 class Options:
     """What to evaluate, and how."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]")]
     """Folders of runs, or their names below runs/."""
     episodes: int = 200
     """Episodes for each seed and set of starts."""
@@ -38,11 +38,9 @@ def main(argv: list[str]) -> int:
     if not options.runs:
         raise SurefootError("Name at least one run: surefoot evaluate RUN. See `surefoot list runs`.")
     from surefoot.evaluation.evaluate import evaluate, table
-    from surefoot.training import enable_compilation_cache
     from surefoot.training.run import Run
 
     runs = [Run(find_run(folder)) for folder in options.runs]
-    enable_compilation_cache()
     for run in runs:
         found = evaluate(run, episodes=options.episodes, mode=options.mode, seed=options.seed)
         print(f"{table(found)}\n\nWritten: {run.path / 'evaluation.json'}\n")

@@ -108,11 +108,13 @@ def evaluate(
     made from an environment that cannot be made again by name.
     """
     from surefoot import worlds
+    from surefoot.training import enable_compilation_cache
 
     check_range("episodes", episodes, low=1)
     if mode not in MODES:
         raise unknown("mode", mode, MODES)
     run = run if isinstance(run, Run) else Run(run)
+    enable_compilation_cache()
     if world is None:
         world = worlds.from_description(run.config["world"])
     metrics, tables, warnings, notes = _measure(
@@ -352,10 +354,10 @@ def table(evaluation: Evaluation) -> str:
     seeds = len(evaluation.seeds)
     n = evaluation.episodes * seeds
     grid.caption = (
-        f"{seeds} seed{'s' * (seeds != 1)} x {evaluation.episodes} episodes, n = {n} a column; "
+        f"{seeds} seed{'s' * (seeds != 1)} x {evaluation.episodes} episodes (n = {n}); "
         f"95 % intervals; mode: {evaluation.mode}"
     )
-    console = Console(file=io.StringIO(), width=110)
+    console = Console(file=io.StringIO(), width=200)  # a table is as wide as it needs to be
     console.print(grid)
     for note in evaluation.notes:
         console.print(f"note: {note}", markup=False)

@@ -138,6 +138,8 @@ def bootstrap_band(
     mean = np.full(curves.shape[1], math.nan)
     lower, upper = mean.copy(), mean.copy()
     some = known.any(axis=0)
+    if not some.any():
+        return mean, lower, upper
     mean[some] = np.nanmean(np.where(known, curves, math.nan)[:, some], axis=0)
     lower[some], upper[some] = np.nanquantile(samples[:, some], [(1 - level) / 2, (1 + level) / 2], axis=0)
     return mean, lower, upper

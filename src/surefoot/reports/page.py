@@ -203,7 +203,13 @@ def _content(methods: list[Method], title: str, intro: str, videos: bool) -> dic
         "title": title,
         "intro": [paragraph for paragraph in intro.split("\n\n") if paragraph.strip()],
         "sections": [(key, name) for key, name in sections.items() if name],
-        "methods": [{"label": m.label, "key": Markup(plots.key(m.look))} for m in methods],
+        "methods": [{"label": m.label} for m in methods],
+        "legends": {
+            place: [
+                (m.label, Markup(plots.key(f"{place}-key-{row}", m.look))) for row, m in enumerate(methods)
+            ]
+            for place in ("learning", "safety")
+        },
         "measured": _measured(methods),
         "several_starts": len(prefixes) > 1,
         "heads": list(heads.values()),

@@ -297,7 +297,7 @@ def board(
         return _svg(figure, name, about or "paths on the board")
 
 
-def key(look: Look) -> str:
+def key(name: str, look: Look) -> str:
     """A piece of line with a marker, for a legend."""
     with _figure((0.42, 0.17), (0.0, 0.0, 1.0, 1.0)) as (figure, axes):
         axes.set_axis_off()
@@ -305,7 +305,7 @@ def key(look: Look) -> str:
         axes.plot([0.5], [0], color=look.colour, marker=look.marker, markersize=6, markeredgewidth=0)
         axes.set_xlim(-0.1, 1.1)
         axes.set_ylim(-1, 1)
-        return _svg(figure, f"key-{look.colour[1:]}", "")
+        return _svg(figure, name, "")
 
 
 def binned(
@@ -333,7 +333,7 @@ def binned(
     return edges[1:][some], means[:, some]
 
 
-def thousands(value: float) -> str:
+def thousands(value: int | float) -> str:
     """250000 as 250k, 2000000 as 2M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:

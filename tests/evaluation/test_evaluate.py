@@ -1,0 +1,225 @@
+"""From a run folder to estimates and files; what a user gets wrong is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import surefoot as sf
+from surefoot.errors import SurefootError
+from surefoot.evaluation import rollouts
+from surefoot.evaluation.episodes import EpisodeTable, read_tables, summarise
+from surefoot.evaluation.evaluate import (
+    Evaluation,
+    evaluate,
+    evaluate_policy,
+    read,
+    setting_of,
+    summary_cell,
+    table,
+    texts,
+)
+from surefoot.evaluation.statistics import Estimate
+from surefoot.networks.mlp import Mlp
+from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+from surefoot.task import Box, Task
+from surefoot.training.policy_io import load_policy, save_policy
+from surefoot.training.run import Run
+from surefoot.worlds import describe
+
+SEEDS = (0, 3)
+
+
+def policies(observations: int, actions: int) -> list[CategoricalPolicy]:
+    keys = jax.random.split(jax.random.key(0), len(SEEDS))
+    return [CategoricalPolicy(Mlp.create((observations, 4, actions), key)) for key in keys]
+
+
+def run_of(path: Path, world, **config) -> Run:
+    """A run folder with untrained policies, as training leaves it."""
+    task = world.task
+    run = Run.create(
+        path,
+        {
+            "learner": {"name": "discrete-sac", "options": {}},
+            "world": describe(world),
+            "demonstrations": None,
+            "seeds": list(SEEDS),
+            "steps": 64,
+            "iterations": 4,
+            "command": "surefoot train discrete-sac",
+            "versions": {"surefoot": "0.1.0"},
+            **config,
+        },
+    )
+    save_policy(path / "policy", policies(task.observation.size, task.discrete_actions), task, SEEDS)
+    (path / "metrics.csv").write_text("iteration,steps,seed,return\n4,64,0,1.0\n4,64,3,nan\n")
+    return run
+
+
+@pytest.fixture(scope="module")
+def maze(tmp_path_factory) -> tuple[Run, Evaluation]:
+    world = sf.make("MarbleMaze-v0", constraints=("zone", "speed"), envs=2)
+    run = run_of(tmp_path_factory.mktemp("runs") / "maze", world)
+    return run, evaluate(run, episodes=8)
+
+
+def test_metrics_are_those_of_the_episodes(maze):
+    run, found = maze
+    tables = read_tables(run.path / "rollouts.npz")
+    assert set(tables) == set(found.tables) == {"", "test_"}
+    for prefix, each in tables.items():
+        assert each.returns.shape == (2, 8)
+        for name, value in summarise(each, ("zone", "speed"), True, prefix, (0.0, 0.0)).items():
+            assert found.metrics[name] == value
+    assert found.violation_rate == found.metrics["violating_episodes"]
+    assert found.violation_rate.n == 16
+    assert found.table is found.tables[""]
+    assert (found.steps, found.seeds, found.method) == (64, SEEDS, "discrete-sac")
+
+
+def test_train_and_test_episodes_begin_at_their_own_starts(maze):
+    from surefoot.envs.marble_maze_board import starts
+    from surefoot.evaluation.evaluate import maze_positions
+
+    for prefix, name in {"": "train", "test_": "test"}.items():
+        begun = maze_positions(maze[1].tables[prefix].paths[:, :, 0]).reshape(-1, 2)
+        gaps = np.linalg.norm(begun[:, None] - starts(name)[None], axis=2).min(axis=1)
+        assert gaps.max() < 1e-3
+
+
+def test_the_file_says_the_same(maze):
+    run, found = maze
+    again = read(run.path)
+    assert again.metrics == found.metrics
+    assert again == replace(found, tables={})
+    (cell,) = json.loads((run.path / "summary.json").read_text())
+    assert cell == summary_cell(run.config, found)
+    assert cell["metrics"]["test_violating_episodes/zone"].keys() == {"estimate", "lower", "upper", "n"}
+    assert (cell["method"], cell["setting"], cell["steps"], cell["seeds"]) == (
+        "discrete-sac",
+        "zone+speed",
+        64,
+        [0, 3],
+    )
+    assert cell["command"] == "surefoot train discrete-sac" and cell["published"] == {}
+
+
+def test_the_same_seed_gives_the_same_numbers_and_no_file_if_not_asked(maze, tmp_path):
+    run, found = maze
+    before = (run.path / "evaluation.json").read_bytes()
+    assert evaluate(str(run.path), episodes=8, out=False).metrics == found.metrics
+    other = evaluate(run, episodes=8, seed=1, out=False)
+    assert other.metrics["return"] != found.metrics["return"]
+    assert (run.path / "evaluation.json").read_bytes() == before
+
+
+def test_policies_at_hand_are_judged_like_exported_ones(maze):
+    found = maze[1]
+    world = sf.make("MarbleMaze-v0", constraints=("zone", "speed"), envs=2)
+    stacked = rollouts.stack(policies(8, 9))
+    assert evaluate_policy(stacked, world, episodes=8) == found.metrics
+
+
+def test_the_table_names_everything(maze):
+    text = table(maze[1])
+    assert "train starts" in text and "test starts" in text and "n = 16" in text
+    assert "violating_episodes/zone" in text
+    assert texts("test_success", Estimate(0.123, 0.1, 0.2, 5)) == ("12.3 %", "[10.0, 20.0]")
+    assert texts("return", Estimate(float("nan"), 0.0, 1.0, 0)) == ("-", "")
+
+
+def test_exported_policies_act_as_the_numpy_ones(tmp_path):
+    network = Mlp.create((3, 5, 2), jax.random.key(1), activation="tanh")
+    task = Task("t", Box((3,), (-1.0,) * 3, (1.0,) * 3), Box((2,), (-9.0,) * 2, (9.0,) * 2))
+    save_policy(tmp_path, [GaussianPolicy(network, jax.numpy.zeros(2))], task, [0])
+    deployed = load_policy(tmp_path)
+    x = np.array([0.2, -0.4, 0.9], np.float32)
+    assert np.allclose(rollouts.revive(deployed).mode(jax.numpy.asarray(x)), deployed.mode(x), atol=1e-6)
+
+
+def test_without_costs_it_says_that_violations_cannot_be_measured(tmp_path):
+    run = run_of(tmp_path / "cart", sf.make("gymnasium:CartPole-v1", envs=1))
+    found = evaluate(run, episodes=3, mode="both")
+    assert "cannot be measured" in found.notes[0] and "cannot be measured" in table(found)
+    assert not [name for name in found.metrics if "violating" in name]
+    assert {"return", "greedy_return"} <= set(found.metrics)
+    assert set(read_tables(run.path / "rollouts.npz")) == {"", "greedy_"}
+    assert found.table.lengths.min() >= 1
+    # One a step: return and length of an episode are the same number.
+    assert np.array_equal(found.table.returns, found.table.lengths)
+    with pytest.raises(SurefootError, match="cannot be measured"):
+        _ = found.violation_rate
+
+
+def test_collapse_of_one_seed_is_a_warning(monkeypatch):
+    """Seed 0 takes both ways, seed 1 only the left one; play is replaced by drawn paths."""
+    left = np.array([[100.0, 300.0], [100.0, 200.0], [80.0, 80.0]])
+    paths = np.array([[left, left[:, ::-1]] * 5, [left] * 10])
+    shape = (2, 10)
+    found = EpisodeTable(
+        returns=np.zeros(shape),
+        lengths=np.full(shape, 2),
+        success=np.ones(shape, bool),
+        violating_steps_any=np.zeros(shape, int),
+        costs=np.zeros((*shape, 1)),
+        violating_steps=np.zeros((*shape, 1), int),
+        paths=np.pad(paths / 240 - 1, ((0, 0),) * 3 + ((0, 6),)),
+        path_violations=np.zeros((*shape, 2, 1), bool),
+    )
+    monkeypatch.setattr(rollouts, "rollout", lambda *_: found)
+    from surefoot.evaluation import evaluate as module
+
+    world = sf.make("MarbleMaze-v0", board="island", constraints=("zone",))
+    metrics, _, warnings, _ = module._measure(world, None, episodes=10, mode="sample", seed=0, seeds=(4, 7))
+    assert metrics["way_left"].estimate == metrics["test_way_left"].estimate == 15 / 20
+    assert len(warnings) == 2 and all("mode collapse" in w and "seed 7 " in w for w in warnings)
+
+
+def test_what_is_missing_or_damaged_is_named(maze, tmp_path):
+    run, _ = maze
+    with pytest.raises(SurefootError, match="nowhere"):
+        evaluate(tmp_path / "nowhere")
+    with pytest.raises(SurefootError, match="episodes"):
+        evaluate(run, episodes=0)
+    with pytest.raises(SurefootError, match="sample"):
+        evaluate(run, mode="simple")
+    with pytest.raises(SurefootError, match="surefoot evaluate"):
+        read(tmp_path)
+    whole = (run.path / "evaluation.json").read_text()
+    damaged = (whole[: len(whole) // 2], "[]", "{}", whole.replace('"estimate"', '"estimated"'))
+    for text in damaged:
+        (tmp_path / "evaluation.json").write_text(text)
+        with pytest.raises(SurefootError, match=r"evaluation\.json"):
+            read(tmp_path)
+    (tmp_path / "evaluation.json").write_text(whole.replace('"format": 1', '"format": 9'))
+    with pytest.raises(SurefootError, match="format 9"):
+        read(tmp_path)
+
+
+def test_a_run_without_a_policy_is_to_be_resumed(tmp_path):
+    world = sf.make("gymnasium:CartPole-v1", envs=1)
+    run = run_of(tmp_path / "cart", world)
+    (run.path / "policy" / "policy.json").unlink()
+    with pytest.raises(SurefootError, match="resume"):
+        evaluate(run, episodes=1)
+
+
+def test_a_world_of_another_size_is_refused(maze):
+    with pytest.raises(SurefootError, match="see 8 numbers"):
+        evaluate(maze[0], episodes=1, world=sf.make("gymnasium:CartPole-v1", envs=1))
+
+
+def test_settings_in_words():
+    def words(**options):
+        return setting_of({"world": {"options": options}})
+
+    assert words(board="island", constraints=["zone"]) == "island zone"
+    assert words(board="gap", constraints=["zone", "tilt"]) == "zone+tilt"
+    assert words(constraints=[]) == "no constraints"
+    assert words() == "default"
