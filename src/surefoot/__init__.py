@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from surefoot import _gymnasium
 
 if TYPE_CHECKING:
+    from surefoot import worlds
     from surefoot.algorithms.imitation.bc import Bc
     from surefoot.algorithms.imitation.icrl import Icrl
     from surefoot.algorithms.imitation.scopil import Scopil
@@ -58,6 +59,7 @@ __all__ = [
     "load_policy",
     "make",
     "resume",
+    "worlds",
 ]
 
 _WHERE = {
@@ -79,6 +81,7 @@ _WHERE = {
     "load_policy": "training.policy_io:load_policy",
     "make": "worlds:make",
     "resume": "training.fit:resume",
+    "worlds": "worlds:",
 }
 """Public name -> module and attribute inside this package; no attribute stands for the module itself."""
 

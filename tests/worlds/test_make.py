@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -166,5 +167,8 @@ def test_naming_worlds_imports_neither_jax_nor_gymnasium() -> None:
         "assert not {'jax', 'gymnasium', 'numpy'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run(
-        [sys.executable, "-c", code], check=True, env={"PYTHONPATH": "src", "PATH": ""}, timeout=60
+        [sys.executable, "-c", code],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        timeout=60,
     )

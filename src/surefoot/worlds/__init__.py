@@ -22,9 +22,11 @@ from surefoot.errors import SurefootError, unknown
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
+    from surefoot.data.demonstrations import Demonstrations
     from surefoot.worlds.checker import Report
     from surefoot.worlds.gym_world import GymWorld
     from surefoot.worlds.jax_world import JaxWorld
+    from surefoot.worlds.world import Acts
 
 WORLD_OPTIONS = ("cost", "constraints", "limits", "success", "horizon", "env_options")
 """Options of a Gymnasium world that are ours; all others go to the environment."""
@@ -73,7 +75,8 @@ def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld 
             "for an environment `env` that exists already, give the function that made it."
         )
     name = id if isinstance(id, str) else _path_of(made)
-    return _gym_world(_python_factory(made, options), name, envs, key, options)
+    factory = _python_factory(made, options)
+    return _gym_world(factory, name, envs, key, options, shown=getattr(made, "__name__", repr(made)))
 
 
 def describe(world: Any) -> dict[str, Any]:
@@ -98,6 +101,35 @@ def from_description(description: dict[str, Any], **changes: Any) -> JaxWorld | 
         )
     options = {"envs": description["envs"], **description["options"], **changes}
     return make(description["id"], **options)
+
+
+def demonstrate(
+    world: Any,
+    controller: Acts,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    name: str = "",
+    keep_all: bool = False,
+) -> Demonstrations:
+    """Plays ``controller`` for whole episodes and keeps those that are clean and successful.
+
+    Args:
+        world: where it plays.
+        controller: anything with ``act(observation, key)`` that returns the action for one observation,
+            written with ``jax.numpy``. Let it depend on the observation alone: a hidden counter or plan
+            makes one observation carry different actions, which no policy can imitate.
+        episodes: how many are played.
+        seed: decides starts and chance.
+        name: of the set.
+        keep_all: keeps failed and violating episodes too.
+
+    ``metadata["played"]`` says how many were dropped, and why. Success is asked for only where the
+    world reports it.
+    """
+    from surefoot.worlds.demonstrator import play_demonstrations
+
+    return play_demonstrations(world, controller, episodes=episodes, seed=seed, name=name, keep_all=keep_all)
 
 
 def check(world: Any, *, steps: int = 200, seed: int = 0) -> Report:
@@ -132,8 +164,14 @@ def _jax_world(env: Any, envs: int, key: PRNGKeyArray, options: dict[str, Any]) 
 
 
 def _gym_world(
-    factory: Callable[[], Any], name: str | None, envs: int, key: PRNGKeyArray, options: dict[str, Any]
+    factory: Callable[[], Any],
+    name: str | None,
+    envs: int,
+    key: PRNGKeyArray,
+    options: dict[str, Any],
+    shown: str = "",
 ) -> GymWorld:
+    """``name`` leads back to the factory, if anything does; else the task is called ``shown``."""
     from surefoot.worlds.gym_world import GymWorld
 
     ours = {option: value for option, value in options.items() if option in WORLD_OPTIONS[:-1]}
@@ -142,7 +180,7 @@ def _gym_world(
     if isinstance(ours.get("success"), str) and ":" in ours["success"]:
         ours["success"] = _find(ours["success"])
     description = _description(name, envs, options)
-    return GymWorld.create(factory, envs, key, name=name, description=description, **ours)
+    return GymWorld.create(factory, envs, key, name=name or shown, description=description, **ours)
 
 
 def _env_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""Demonstrations from one's own controller, and the example that is built on them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import surefoot as sf
+from surefoot.errors import SurefootError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_environment.py"
+
+
+@pytest.fixture(scope="module")
+def example() -> Any:
+    spec = importlib.util.spec_from_file_location("own_environment", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def lake(example: Any) -> Any:
+    return sf.make(
+        example.lake, envs=4, cost=example.thin_ice, constraints=("thin_ice",), success=example.crossed
+    )
+
+
+class Straight:
+    """Across the thin ice."""
+
+    def act(self, observation: jax.Array, key: jax.Array) -> jax.Array:
+        return jnp.asarray(2, jnp.int32)
+
+
+def test_the_careful_person_is_clean(example: Any, lake: Any) -> None:
+    demos = sf.worlds.demonstrate(lake, example.KnowsTheLake(), episodes=10, name="mine")
+    demos.check(lake.task)
+    assert (demos.name, demos.episodes, demos.constraints) == ("mine", 10, ("thin_ice",))
+    np.testing.assert_array_equal(demos.lengths, 10)
+    np.testing.assert_array_equal(demos.actions[:10], [3, 3, 2, 2, 2, 2, 2, 2, 1, 1])
+    np.testing.assert_array_equal(np.argmax(demos.observations[:10], axis=1)[:3], [14, 7, 0])
+    np.testing.assert_array_equal(np.argmax(demos.final_observations, axis=1), 20)
+    np.testing.assert_allclose(demos.returns, 10 - 10 * 0.1, atol=1e-5)
+    assert demos.violating_steps.sum() == 0
+    assert demos.terminations[9]
+    assert not demos.terminations[:9].any()
+    assert demos.metadata["played"]["dropped"] == 0
+
+
+def test_violating_episodes_are_dropped_and_counted(lake: Any) -> None:
+    with pytest.raises(SurefootError, match="0 did not succeed, 5 violated"):
+        sf.worlds.demonstrate(lake, Straight(), episodes=5)
+    demos = sf.worlds.demonstrate(lake, Straight(), episodes=5, keep_all=True)
+    np.testing.assert_array_equal(demos.violating_steps[:, 0], 3)
+    assert demos.metadata["played"]["violating"] == 5
+
+
+def test_failed_episodes_are_dropped() -> None:
+    world = sf.make("MarbleMaze-v0", envs=4, constraints=())
+    with pytest.raises(SurefootError, match="3 did not succeed"):
+        sf.worlds.demonstrate(world, Straight(), episodes=3)
+
+
+def test_demonstrations_survive_the_disk(example: Any, lake: Any, tmp_path: Path) -> None:
+    demos = sf.worlds.demonstrate(lake, example.KnowsTheLake(), episodes=3)
+    sf.demonstrations.save(demos, tmp_path / "mine")
+    again = sf.demonstrations.load(tmp_path / "mine")
+    assert again.digest() == demos.digest()
+    again.check(lake.task)
+
+
+def test_the_check_finds_the_lake_sound(lake: Any) -> None:
+    assert sf.worlds.check(lake).ok
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_example_ends_as_it_says(tmp_path: Path) -> None:
+    """SCOPIL violates in at most a tenth of the episodes that SAC violates in, at comparable return."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1] / "src")},
+        capture_output=True,
+        text=True,
+        timeout=800,
+        check=True,
+    )
+    found = {}
+    for name in ("discrete SAC", "SCOPIL"):
+        line = next(line for line in done.stdout.splitlines() if line.startswith(f"{name} "))
+        found[name] = [float(x) for x in re.findall(r"(-?[\d.]+) \(", line)]
+    (sac_return, _, sac_violations, _), (own_return, success, violations, _) = found.values()
+    assert sac_violations > 0.9
+    assert violations < 0.1 * sac_violations
+    assert success > 0.95
+    assert own_return > 0.9 * sac_return
