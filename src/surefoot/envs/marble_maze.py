@@ -97,7 +97,7 @@ class MarbleMaze:
     """Factor on the rewards above; 0.1 keeps returns, and so critics, at the scale of ten."""
     goal_radius: float = 24.0
     """px; 5 is the original, 24 is easier to find."""
-    speed_limit: float = 1.5
+    speed_limit: float = 1.2
     """px a frame."""
     tilt_limit: float = 0.4
     """rad."""
