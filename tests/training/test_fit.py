@@ -550,5 +550,26 @@ def test_tensorboard_gets_every_row_and_hides_what_was_logged_twice(world, tmp_p
         with pytest.raises(KeyboardInterrupt):
             quick(world, tmp_path / "r")
     run = resume(tmp_path / "r", progress=False)
+    columns = run.metrics()
     for seed in (0, 7):
-        assert len(list((run.path / "tensorboard" / f"seed-{seed}").glob("events.*"))) == 2
+        files = sorted(
+            (run.path / "tensorboard" / f"seed-{seed}").iterdir(), key=lambda p: p.stat().st_mtime_ns
+        )
+        first, second = (list(events(path)) for path in files)
+        assert second[1].step == 33  # begins anew here: what the first wrote at later steps is hidden
+        assert second[1].HasField("session_log")
+        seen = [(e.step, {v.tag: v.simple_value for v in e.summary.value}) for e in first[2:] + second[2:]]
+        assert [step for step, _ in seen] == list(range(8, 88, 8))
+        loss = columns["loss"][columns["seed"] == seed]
+        np.testing.assert_array_equal([values["loss"] for _, values in seen], loss.astype(np.float32))
+
+
+def events(path):
+    """The records of an event file: length, its checksum, event, its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content = path.read_bytes()
+    while content:
+        size = int.from_bytes(content[:8], "little")
+        yield Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]

@@ -23,6 +23,7 @@ class Log:
         self.columns = run.metrics()
         """Everything logged so far, as :meth:`Run.metrics` returns it."""
         self._warned = run.warnings_by_key()
+        self._look_every = max(1, plan.iterations // plan.block // 200)
         self._board = TensorBoard(run.path, run.seeds, done * plan.steps_per_iteration)
         if not run.config["task"]["constraints"]:
             display.warn(f"{run.config['task']['name']} reports no cost, so violations cannot be measured.")
@@ -53,8 +54,9 @@ class Log:
         append(self._run.metrics_path, text)
         self._board.log(steps, values)
         self._display.update(steps, values)
-        for key, sentence in metrics.signatures(self.columns).items():
-            self.warn_once(key, sentence)
+        if done // self._plan.block % self._look_every == 0:
+            for key, sentence in metrics.signatures(self.columns).items():
+                self.warn_once(key, sentence)
 
     def warn_once(self, key: str, sentence: str) -> None:
         """Shows and records a warning, unless there was one about the same thing before."""

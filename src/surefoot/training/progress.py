@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,51 +26,49 @@ class Progress:
 
     def __init__(self, title: str, *, show: bool) -> None:
         self.title, self.show = title, show
-        self._bar: Any = None
+        self._live: Any = None
         self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> Self:
         if self.show and sys.stderr.isatty():
-            from rich import progress
-            from rich.console import Console
+            from rich.console import Console, Group
+            from rich.live import Live
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+            from rich.text import Text
 
-            self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
-                progress.TextColumn("{task.fields[steps]}"),
-                progress.TextColumn("[dim]{task.fields[status]}", markup=True),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
+            columns = TextColumn("{task.fields[steps]}"), TextColumn("[dim]{task.fields[pace]}")
+            self._bar = Bar(BarColumn(bar_width=24), *columns)
+            self._numbers = Text("", no_wrap=True, overflow="ellipsis")
+            self._live = Live(Group(self._bar, self._numbers), console=Console(stderr=True))
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def start(self, total: int, done: int, seeds: int) -> None:
         """``done`` of ``total`` steps a seed are behind us; the first block is being compiled."""
         self.total, self.seeds = total, seeds
         self._began = time.monotonic()
         self._tenth = done * _LINES // total
-        if self._bar is not None:
-            self._row = self._bar.add_task(
-                self.title, total=total, completed=done, steps="", status="compiling ..."
-            )
-        else:
-            self.say(f"{self.title}: {total:,} steps, {seeds} seed{'s' * (seeds > 1)}; compiling ...")
+        self.say(f"{self.title}: {total:,} steps, {seeds} seed{'s' * (seeds > 1)}; compiling ...")
+        if self._live is not None:
+            self._row = self._bar.add_task("", total=total, completed=done, steps="", pace="compiling ...")
 
     def update(self, done: int, latest: Mapping[str, np.ndarray]) -> None:
         """``done`` steps a seed are behind us; ``latest`` are the metrics of the last block, ``[seeds]``."""
         if not self.show:
             return
-        status = ", ".join(filter(None, (self._pace(done), _numbers(latest))))
-        if self._bar is not None:
-            self._bar.update(self._row, completed=done, steps=f"{done:,} of {self.total:,}", status=status)
+        pace, numbers = self._pace(done), _numbers(latest)
+        if self._live is not None:
+            self._bar.update(self._row, completed=done, steps=f"{done:,} of {self.total:,}", pace=pace)
+            self._numbers.plain = numbers
         elif done * _LINES // self.total > self._tenth or done >= self.total:
             self._tenth = done * _LINES // self.total
             share = f"{done:,} of {self.total:,} steps ({100 * done // self.total} %)"
-            self._print(f"{self.title}: {share}, {status}")
+            self._print(", ".join(filter(None, (f"{self.title}: {share}", pace, numbers))))
 
     def say(self, text: str) -> None:
         """A line of its own, on top of the bar; not shown where progress is not."""
@@ -90,8 +91,8 @@ class Progress:
         return f"{rate * self.seeds:,.0f} steps/s, {_duration(left)} left"
 
     def _print(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -121,27 +122,43 @@ def _duration(seconds: float) -> str:
 
 
 class TensorBoard:
-    """Scalars under ``tensorboard/seed-S``, if tensorboardX is installed; else nothing happens."""
+    """Scalars under ``tensorboard/seed-S``, if tensorboardX is installed; else nothing happens.
+
+    Events are written here and now. The package's own writer does it in a thread, and when that thread
+    meets a full disk it ends and leaves the training waiting for it.
+    """
 
     def __init__(self, folder: Path, seeds: Sequence[int], start: int) -> None:
         """``start``: steps done before; what an interrupted process logged behind them is hidden."""
         self._folder = folder / "tensorboard"
-        self._writers = []
+        self._writers: list[Any] = []
         try:
-            from tensorboardX import SummaryWriter
+            events: Any = import_module("tensorboardX.proto.event_pb2")
+            summaries: Any = import_module("tensorboardX.proto.summary_pb2")
+            from tensorboardX.record_writer import RecordWriter
         except ImportError:
             return
-        for seed in seeds:
-            where = str(self._folder / f"seed-{seed}")
-            self._writers.append(SummaryWriter(where, purge_step=start + 1))
+        self._event, self._summary = events.Event, summaries.Summary
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{start}"
+        with self._full_disk():
+            for seed in seeds:
+                (self._folder / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
+                self._writers.append(RecordWriter(str(self._folder / f"seed-{seed}" / name)))
+        log = events.SessionLog(status=events.SessionLog.START)
+        for writer in self._writers:
+            self._write(writer, file_version="brain.Event:2")
+            self._write(writer, step=start + 1, session_log=log)
 
     def log(self, steps: int, values: Mapping[str, np.ndarray]) -> None:
         """One block: metrics ``[seeds]`` at ``steps``."""
-        with self._full_disk():
-            for position, writer in enumerate(self._writers):
-                for name, column in values.items():
-                    if np.isfinite(column[position]):
-                        writer.add_scalar(name, float(column[position]), steps)
+        for position, writer in enumerate(self._writers):
+            numbers = {name: float(column[position]) for name, column in values.items()}
+            scalars = [
+                self._summary.Value(tag=name, simple_value=number)
+                for name, number in numbers.items()
+                if math.isfinite(number)
+            ]
+            self._write(writer, step=steps, summary=self._summary(value=scalars))
 
     def flush(self) -> None:
         """Brings what was logged to the disk."""
@@ -154,6 +171,10 @@ class TensorBoard:
         for writer in self._writers:
             with suppress(OSError):  # the numbers are in metrics.csv; another error may be on its way
                 writer.close()
+
+    def _write(self, writer: Any, **content: Any) -> None:
+        with self._full_disk():
+            writer.write(self._event(wall_time=time.time(), **content).SerializeToString())
 
     @contextmanager
     def _full_disk(self) -> Iterator[None]:

@@ -255,7 +255,7 @@ def repeat(
 
     def skip(state: Any) -> tuple[Any, Metrics]:
         metrics = jax.eval_shape(lambda s: run(s)[1], state)
-        return state, jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), metrics)
+        return state, jax.tree.map(lambda m: jnp.full(m.shape, jnp.nan, m.dtype), metrics)
 
     return jax.lax.cond(enabled, run, skip, state)
 
