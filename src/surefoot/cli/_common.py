@@ -117,7 +117,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(range(seeds[0]))
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise SurefootError(
-            f"--seeds {text}: give how many (5), or which (0,3,7), each once and none below 0; 7, is one seed."
+            f"--seeds {text}: give how many (5), or which (0,3,7), each once, none below 0; 7, is one seed."
         )
     return seeds
 

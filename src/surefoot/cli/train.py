@@ -182,8 +182,10 @@ def _peek(words: Sequence[str], flag: str, default: str) -> str:
 def _lesson() -> str:
     from surefoot.data.demonstrations import bundled
 
+    margin = "  "
+    names = textwrap.fill(
+        "  ".join(bundled()), 100, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+    )
     return LESSON.format(
-        algorithms=table(algorithms()),
-        environments=table(environments()),
-        demonstrations=textwrap.fill("  ".join(bundled()), 100, initial_indent="  ", subsequent_indent="  "),
+        algorithms=table(algorithms()), environments=table(environments()), demonstrations=names
     )

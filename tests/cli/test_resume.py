@@ -1,0 +1,65 @@
+"""``surefoot resume``: goes on, or says why it cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from surefoot import Run
+
+SMALL = (
+    "--steps",
+    "512",
+    "--envs",
+    "4",
+    "--no-progress",
+    "--warm-up",
+    "64",
+    "--hidden",
+    "4",
+    "--batch-size",
+    "8",
+)
+
+
+def test_goes_on_from_a_checkpoint_to_the_same_numbers(surefoot, tmp_path):
+    words = ("train", "discrete-sac", *SMALL, "--checkpoint-every", "0", "--run")
+    assert surefoot(*words, "whole").code == 0
+    assert surefoot(*words, "cut").code == 0
+    newest, _before = Run(tmp_path / "cut").checkpoints()
+    newest.unlink()
+    assert not Run(tmp_path / "cut").finished
+    done = surefoot("resume", "cut")
+    assert done.code == 0
+    assert done.out == "Run: cut\nNext: surefoot evaluate cut\n"
+    assert Run(tmp_path / "cut").finished
+    assert (tmp_path / "cut" / "metrics.csv").read_bytes() == (
+        tmp_path / "whole" / "metrics.csv"
+    ).read_bytes()
+    for name in ("policy/seed-0.safetensors",):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+    done = surefoot("resume", "cut")
+    assert done.code == 0
+    assert "cut is finished already." in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "See `surefoot resume --help`."),
+        (["nowhere"], "There is no run folder nowhere."),
+        (["a", "b"], "'b' is one argument too many."),
+    ],
+)
+def test_bad_input_is_one_line(surefoot, words, said):
+    done = surefoot("resume", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_folder_that_is_no_run(surefoot, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = surefoot("resume", "empty")
+    assert done.code == 2
+    assert "is not a run folder" in done.err
