@@ -96,19 +96,7 @@ def test_a_run_that_exists_is_not_touched(surefoot, tmp_path):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["config.json"]
 
 
-SMALL = (
-    "--steps",
-    "256",
-    "--envs",
-    "4",
-    "--no-progress",
-    "--warm-up",
-    "64",
-    "--hidden",
-    "4",
-    "--batch-size",
-    "8",
-)
+SMALL = "--steps 256 --envs 4 --no-progress --warm-up 64 --hidden 4 --batch-size 8".split()
 
 
 def test_trains_and_says_what_comes_next(surefoot, tmp_path):

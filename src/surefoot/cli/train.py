@@ -40,7 +40,7 @@ Examples:
   surefoot train scopil --demos marble-maze/two-modes --board island --epsilon 0.05
       another board, and a setting of the algorithm
   surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left
-      any Gymnasium environment; the cost is a function in mycosts.py, see docs/own-environment.md
+      any Gymnasium environment; the cost is a function in mycosts.py, see docs/environments.md
 
 Then: surefoot evaluate RUN, surefoot compare RUN RUN, surefoot render RUN."""
 
