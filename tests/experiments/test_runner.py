@@ -1,10 +1,12 @@
 import dataclasses
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from surefoot.errors import SurefootError
 from surefoot.experiments import Cell, pools
 from surefoot.experiments.pools import Job, Ray, pack, run_remotely, unpack
 from surefoot.experiments.results import read_json, read_summary, versions
-from surefoot.experiments.runner import Progress, clock, look, run, size, steps_done
+from surefoot.experiments.runner import Progress, Speed, clock, look, run, size, steps_done
 from surefoot.experiments.worker import Place, locked
 
 SUMMARY = Path("results/stub/smoke/summary.json")
@@ -205,6 +207,16 @@ def test_time_to_go():
     assert pace.left([(bc, 0)]) == pytest.approx(2.5)
 
 
+def test_speed_leaves_out_the_block_that_compiles():
+    speed = Speed(start=100, began=0.0, now=100)
+    speed.update(100, 10.0)
+    assert speed.first is None and speed.rate == 0.0
+    speed.update(200, 30.0)
+    assert speed.rate == 0.0
+    speed.update(400, 34.0)
+    assert speed.rate == pytest.approx(50.0) and speed.now == 400
+
+
 def test_clock():
     seconds = (0.4, 59.4, 61.0, 3599.0, 3661.0)
     assert [clock(s) for s in seconds] == ["0 s", "59 s", "1 min 1 s", "59 min 59 s", "1 h 1 min"]
@@ -252,15 +264,19 @@ def test_a_machine_with_another_version_refuses(program):
     assert answer["code"] == 2 and "starter 99" in answer["message"]
 
 
-def test_archive_of_someone_else_cannot_leave_the_folder(tmp_path):
-    import io
-    import tarfile
-
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("../outside", tarfile.REGTYPE), ("/tmp/outside", tarfile.REGTYPE), ("x", tarfile.SYMTYPE)],
+)
+def test_archive_cannot_write_elsewhere(tmp_path, name, kind):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as file:
-        file.addfile(tarfile.TarInfo("../outside"))
-    with pytest.raises(tarfile.OutsideDestinationError):
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc/passwd"
+        file.addfile(member)
+    with pytest.raises(SurefootError, match="no file of a cell"):
         unpack(buffer.getvalue(), tmp_path / "runs")
+    assert not list(tmp_path.rglob("*outside"))
 
 
 def test_pack_leaves_checkpoints_out(program, make):

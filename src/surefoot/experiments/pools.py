@@ -208,9 +208,8 @@ class Ray:
         except Exception as error:  # Ray raises many kinds
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise _no_cluster(address, reason) from None
-        self._remote = ray.remote(run_remotely).options(
-            num_cpus=1, max_retries=retries, retry_exceptions=False
-        )
+        task: Any = ray.remote(run_remotely)
+        self._remote = task.options(num_cpus=1, max_retries=retries, retry_exceptions=False)
         self._variables = variables
         self._running: dict[Any, Job] = {}
 
@@ -221,9 +220,7 @@ class Ray:
     def start(self, job: Job) -> None:
         token = uuid.uuid4().hex
         atomic_write(job.place.state.with_suffix(".token"), token.encode())
-        reference = self._remote.remote(
-            job.plan(), token, self._variables, versions()["surefoot"], PROGRAM
-        )
+        reference = self._remote.remote(job.plan(), token, self._variables, versions()["surefoot"], PROGRAM)
         self._running[reference] = job
 
     def poll(self) -> list[tuple[Job, Result]]:
@@ -320,6 +317,13 @@ def pack(place: Place) -> bytes:
 
 
 def unpack(archive: bytes, runs: Path) -> None:
-    """Writes the files of :func:`pack` below ``runs``; refuses names that would lie elsewhere."""
+    """Writes the files of :func:`pack` below ``runs``; raises :class:`SurefootError` for any other name."""
+    top = runs.resolve()
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as file:
-        file.extractall(runs, filter="data")
+        for member in file:
+            path = (top / member.name).resolve()
+            content = file.extractfile(member) if member.isreg() else None
+            if content is None or not path.is_relative_to(top):
+                raise SurefootError(f"The cluster sent back '{member.name}', which is no file of a cell.")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, content.read())

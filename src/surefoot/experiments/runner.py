@@ -247,18 +247,25 @@ def steps_done(run: Path) -> int:
 
 @dataclass
 class Speed:
-    """Steps of one cell over time."""
+    """Steps of one running cell over time."""
 
-    steps: int
-    since: float
+    start: int
+    """Steps that were done before its process began."""
+    began: float
     now: int = 0
     rate: float = 0.0
-    """Steps a second (of each seed), from the start of the process on."""
+    """Steps a second of each seed, since the first block, which compiles; 0 if unknown."""
+    first: tuple[int, float] | None = None
 
     def update(self, steps: int, time_: float) -> None:
+        """``steps`` are done at ``time_`` seconds."""
+        if steps == self.now:
+            return
         self.now = steps
-        if steps > self.steps and time_ > self.since:
-            self.rate = (steps - self.steps) / (time_ - self.since)
+        if self.first is None:
+            self.first = (steps, time_)
+        elif time_ > self.first[1]:
+            self.rate = (steps - self.first[0]) / (time_ - self.first[1])
 
 
 @dataclass
@@ -331,8 +338,8 @@ class Display:
     def done(self, job: Job, record: Record) -> None:
         self.finished += 1
         _, speed = self.running.pop(job.cell.name)
-        seconds = time.monotonic() - speed.since
-        self.pace.finish(job.cell, seconds, 1 - speed.steps / max(job.cell.steps, 1))
+        seconds = time.monotonic() - speed.began
+        self.pace.finish(job.cell, seconds, 1 - speed.start / max(job.cell.steps, 1))
         self.console.print(
             f"[{self.finished}/{self.total}] {job.cell.name}: {headline(record)} ({clock(seconds)})",
             markup=False,
@@ -360,6 +367,7 @@ class Display:
             self.live.update(self._table())
 
     def _table(self) -> Any:
+        from rich.console import Group
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2))
@@ -367,7 +375,12 @@ class Display:
             steps = job.cell.steps
             share = min(1.0, speed.now / steps) if steps else 0.0
             filled = round(20 * share)
-            where = "evaluating" if not steps or speed.now >= steps else f"{speed.now:,} of {steps:,} steps"
+            if not steps or speed.now >= steps:
+                where = "evaluating"
+            elif speed.first is None:
+                where = "compiling"
+            else:
+                where = f"{speed.now:,} of {steps:,} steps"
             rate = f"{speed.rate * len(job.cell.seeds):,.0f} steps/s" if speed.rate else ""
             table.add_row(name, "━" * filled + "╌" * (20 - filled), where, rate)
         open_ = [(job.cell, speed.now) for job, speed in self.running.values()]
@@ -377,8 +390,7 @@ class Display:
         words += [f"{self.failures} failed"] * bool(self.failures)
         words += [f"{clock(time.monotonic() - self.began)} gone"]
         words += [f"about {clock(left)} to go"] if left is not None else []
-        table.add_row(", ".join(words))
-        return table
+        return Group(table, ", ".join(words))
 
 
 @contextmanager
