@@ -18,9 +18,9 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -156,10 +156,10 @@ class GymWorld:
         turn = self.simulators.take_turn(self)
         envs, words = self.simulators.stepping(self.envs), _words(key)
         now = self.standing.copy() if self.standing is not None else self._first_standing(envs)
-        record = _Record(self.task, time, self.envs)
+        record, actor = _Record(self.task, time, self.envs), _Actor(policy, key)
         streams = np.arange(self.envs, dtype=np.int32)
         for t in range(time):
-            actions = _act(policy, now.observation, key, streams, np.full(self.envs, t, np.int32))
+            actions = actor.act(now.observation, streams, np.full(self.envs, t, np.int32))
             for i, env in enumerate(envs):
                 if self._play(env, now, i, actions[i], record, t, i):
                     now.restart(i, *self.adapter.reset(env, _seed(words, _STEPS, t, i)))
@@ -175,7 +175,7 @@ class GymWorld:
         if n < 1:
             raise SurefootError(f"Episodes({n}): ask for at least one.")
         horizon, words = self.task.horizon, _words(key)
-        record = _Record(self.task, horizon or _FIRST_GUESS, n)
+        record, actor = _Record(self.task, horizon or _FIRST_GUESS, n), _Actor(policy, key)
         # Each simulator plays one episode after another. Keys and seeds belong to the episode, so
         # the number of simulators does not change the chance that an episode sees.
         envs = self.simulators.playing(min(n, self.envs))
@@ -186,7 +186,7 @@ class GymWorld:
             now.restart(i, *self.adapter.reset(env, _seed(words, _EPISODES, i)))
         playing = np.ones(len(envs), bool)
         while playing.any():
-            actions = _act(policy, now.observation, key, episode, now.length)
+            actions = actor.act(now.observation, episode, now.length)
             for i in np.flatnonzero(playing).tolist():
                 t = int(now.length[i])
                 if t >= _ENDLESS:
@@ -214,20 +214,47 @@ class GymWorld:
         return outcome.terminated or outcome.truncated
 
 
-@eqx.filter_jit
-def _act_compiled(policy: Acts, observation: Array, key: PRNGKeyArray, stream: Array, time: Array) -> Array:
+class _Actor:
+    """A policy made ready to act for many observations at once.
+
+    Its arrays are arguments of the compiled function, all else is a constant of it: policies of one
+    structure share one program. (``eqx.filter_jit`` does the same, but sorts anew at every call, which
+    takes several times as long as the call itself.)
+    """
+
+    def __init__(self, policy: Acts, key: PRNGKeyArray) -> None:
+        leaves, structure = jax.tree.flatten(policy)
+        numbers = tuple(isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves)
+        self._arrays = [leaf for leaf, number in zip(leaves, numbers, strict=True) if number]
+        rest = tuple(leaf for leaf, number in zip(leaves, numbers, strict=True) if not number)
+        self._form = (structure, numbers, rest)
+        self._key = key
+
+    def act(self, observation: np.ndarray, stream: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Actions ``[envs, ...]`` for observations ``[envs, obs]``.
+
+        ``stream`` and ``time`` ``[envs]`` make the key of each: an environment or episode, and a step.
+        """
+        return np.asarray(_act(self._form, self._arrays, self._key, observation, stream, time))
+
+
+@partial(jax.jit, static_argnums=0)
+def _act(
+    form: tuple[Any, tuple[bool, ...], tuple[Any, ...]],
+    arrays: list[Array],
+    key: PRNGKeyArray,
+    observation: Array,
+    stream: Array,
+    time: Array,
+) -> Array:
+    structure, numbers, rest = form
+    given, constants = iter(arrays), iter(rest)
+    policy = jax.tree.unflatten(structure, [next(given if number else constants) for number in numbers])
+
     def one(observation: Array, stream: Array, time: Array) -> Array:
         return policy.act(observation, jax.random.fold_in(jax.random.fold_in(key, stream), time))
 
     return jax.vmap(one)(observation, stream, time)
-
-
-def _act(policy: Acts, observation: np.ndarray, key: PRNGKeyArray, stream: Any, time: Any) -> np.ndarray:
-    """Actions ``[envs, ...]``; compiled once for policies of one structure and one number of environments.
-
-    ``stream`` and ``time`` ``[envs]`` make the key of each action: an environment or episode, and a step.
-    """
-    return np.asarray(_act_compiled(policy, observation, key, stream, time))  # type: ignore[arg-type]
 
 
 class _Simulators:
