@@ -67,7 +67,7 @@ BOARDS = {
     ),
     "island": Board(
         "island",
-        (Disc(4.7 * CELL, 4.7 * CELL, 0.8 * CELL),),
+        (Disc(4.7 * CELL, 4.7 * CELL, 0.55 * CELL),),
         "the same barriers; one keep-out island behind the opening, to be passed left or right",
         two_ways=True,
     ),

@@ -58,7 +58,7 @@ class Manner:
 
 
 MANNERS: dict[str, Manner] = {
-    "careful": Manner(cruise=1.1, slow=0.55, clearance=40.0, zone_margin=12.0, tilt=0.3),
+    "careful": Manner(cruise=1.1, slow=0.55, clearance=40.0, zone_margin=18.0, tilt=0.3),
     "suboptimal": Manner(cruise=0.7, slow=0.4, clearance=60.0, zone_margin=34.0, tilt=0.3),
     "reckless": Manner(cruise=2.2, slow=1.0, clearance=40.0, zone_margin=0.0, tilt=0.5),
 }
@@ -98,7 +98,7 @@ class Expert(eqx.Module):
             cruise = min(cruise, 0.75 * maze.speed_limit)
         slow = manner.slow
         if careful and "contact" in maze.constraints:
-            cruise, slow = 0.75 * cruise, 0.75 * slow
+            cruise, slow = 0.9 * cruise, 0.9 * slow
         ways = ("left", "right") if zones and geometry.board(maze.board).two_ways else (None,)
         fields = [_field(zones, cruise, slow, manner.clearance, manner.zone_margin, way) for way in ways]
         return cls(
