@@ -103,6 +103,9 @@ SENSITIVITY: dict[str, tuple[str, tuple[float, ...]]] = {
 FAITHFUL = {"learning_rate": 3e-4, "target_entropy_ratio": 0.4}
 """The values of the earlier code, where our defaults differ from them."""
 
+TWO_MODES = {"hidden": (64, 64)}
+"""Every method on the island: 32 units a layer blur the line at which the expert chooses a side."""
+
 ROBUSTNESS = ("suboptimal", "partial", "noisy")
 """Demonstrations with a flaw; collected under the constraints of zone+speed."""
 
@@ -134,7 +137,7 @@ def _main(scale: str) -> list[Cell]:
 def _two_modes(scale: str) -> list[Cell]:
     world = {"board": "island", "constraints": ["zone"]}
     return [
-        _cell(scale, method, "two-modes", world, "two-modes", group="two-modes")
+        _cell(scale, method, "two-modes", world, "two-modes", group="two-modes", changes=TWO_MODES)
         for method in ("SAC", "BC", "SCOPIL")
     ]
 
