@@ -190,6 +190,15 @@ def test_readers_are_told_what_is_not_alike(make_run, tmp_path):
     assert "ppo was evaluated after 100,000 of 50,000" in notes
 
 
+def test_the_same_warning_of_several_seeds_is_one(make_run, tmp_path):
+    seen = {"oscillation, seed 2": "a", "oscillation, seed 0": "a", "oscillation, seed 1": "b"}
+    (method,) = page.load([make_run(tmp_path / "one", warnings=seen)])
+    assert page._warnings([method]) == [
+        ("scopil", "oscillation, seeds 0, 2: a"),
+        ("scopil", "oscillation, seed 1: b"),
+    ]
+
+
 def test_what_is_missing_or_damaged_is_named(make_run, two, tmp_path):
     out = tmp_path / "report.html"
     with pytest.raises(SurefootError, match="at least one run"):

@@ -129,6 +129,11 @@ def test_binned_by_hand():
     assert plots.binned(columns, "absent") is None
     steps, values = plots.binned(columns, "return")
     assert steps.tolist() == [10.0, 20.0, 30.0, 40.0] and np.isnan(values[1, 2])
+    _, smooth = plots.binned(columns, "return", window=3)
+    assert smooth[1].tolist() == [2.0, 2.0, 5.0, 7.0]  # of 1, 3, -, 7
+    weighted = columns | {"episodes": np.array([1, 1, 3, 1, 0, 1, 1, 1])}
+    assert plots.binned(weighted, "return", bins=2)[1][1].tolist() == [(1 + 3 * 3) / 4, 7.0]
+    assert plots.binned(weighted | {"alpha": columns["return"]}, "alpha", bins=2)[1][1, 0] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -142,3 +147,11 @@ def test_words_are_escaped():
     svg = plots.bars("b", ["<zone>"], [], axis="a & b", about='"<x>"')
     check(svg)
     assert "&lt;zone&gt;" in svg
+
+
+def test_numbers_of_many_sizes_get_a_logarithmic_axis():
+    narrow, broad = np.linspace(1, 40, 10)[None], np.geomspace(1, 1000, 10)[None]
+    for values, expected in ((narrow, False), (broad, True), (broad - 1, False), (narrow * np.nan, False)):
+        lines = [line(values=values)]
+        assert plots._spans(lines) is expected
+        check(plots.curves("c", lines, axis="x", wide=True))

@@ -37,6 +37,7 @@ _STARTS = {
     "greedy_": "train starts, greedy",
     "greedy_test_": "test starts, greedy",
 }
+_WINDOW = 5  # sixtieths of the training that a point of a curve is a mean of
 _PATHS = 36  # drawn on a board
 _FRAMES = 420  # of all animations together, so that the page stays below some ten megabytes
 
@@ -223,9 +224,9 @@ def _content(methods: list[Method], title: str, intro: str, videos: bool) -> dic
         "boards_about": f"Up to {_PATHS} episodes of each method. Red: steps that violate a constraint. "
         "A cross: the episode ended without success. Dashed: keep-out zones, which no policy sees.",
         "learning": learning,
-        "learning_about": "What the policy did while it explored: mean over seeds, each point the mean over "
-        "a sixtieth of the training, with a 95 % bootstrap band over seeds where there are several. A "
-        "horizontal line is the final evaluation of a method that takes no environment steps.",
+        "learning_about": "What the policy did while it explored: mean over seeds, smoothed over a twelfth "
+        "of the training, with a 95 % bootstrap band over seeds where there are several. A horizontal line "
+        "is the final evaluation of a method that takes no environment steps.",
         "safety": safety,
         "safety_about": "From the final evaluation, with 95 % intervals.",
         "definitions": _definitions(methods),
@@ -298,7 +299,18 @@ def _rows(methods: Sequence[Method], names: Sequence[str], prefixes: Sequence[st
 
 def _warnings(methods: Sequence[Method]) -> list[tuple[str, str]]:
     """Signatures of failure from training and from evaluation, with the method's label."""
-    return [(m.label, text) for m in methods for text in (*m.run.warnings(), *m.evaluation.warnings)]
+    found = []
+    for method in methods:
+        alike: dict[tuple[str, str], list[str]] = {}
+        for key, text in method.run.warnings_by_key().items():
+            kind, _, seed = key.partition(", seed ")
+            alike.setdefault((kind, text), []).append(seed)
+        for (kind, text), seeds in alike.items():
+            who = ", ".join(sorted(seed for seed in seeds if seed))
+            where = f", seed{'s' * (len(seeds) > 1)} {who}" if who else ""
+            found.append((method.label, f"{kind}{where}: {text}"))
+        found += [(method.label, text) for text in method.evaluation.warnings]
+    return found
 
 
 def _notes(methods: Sequence[Method]) -> list[str]:
@@ -413,7 +425,8 @@ def _learning(methods: Sequence[Method]) -> list[dict[str, Any]]:
     ):
         lines = [line for method in methods for line in _multipliers(method, name)]
         if lines:
-            svg = plots.curves(f"learning-{name}", lines, axis=title.partition(",")[0], about=title)
+            axis = title.partition(",")[0]
+            svg = plots.curves(f"learning-{name}", lines, axis=axis, wide=True, about=title)
             figures.append(_figure(title, svg, caption))
     return figures
 
@@ -422,7 +435,7 @@ def _lines(methods: Sequence[Method], name: str) -> list[plots.Line | plots.Leve
     """A curve for each method that logged the metric, a level for one that took no environment steps."""
     lines: list[plots.Line | plots.Level] = []
     for method in methods:
-        found = plots.binned(method.columns, name)
+        found = plots.binned(method.columns, name, window=_WINDOW)
         value = method.estimate(name)
         if found is not None:
             lines.append(plots.Line(method.label, method.look, *found))

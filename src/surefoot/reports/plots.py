@@ -22,6 +22,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from surefoot.envs.marble_maze_board import Board
 from surefoot.evaluation.statistics import Estimate, bootstrap_band
+from surefoot.training.metrics import is_episode_metric
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,13 @@ def curves(
     *,
     axis: str,
     percent: bool = False,
+    wide: bool = False,
     about: str = "",
 ) -> str:
-    """Mean over seeds against steps, with a bootstrap band; a :class:`Level` is a horizontal line."""
+    """Mean over seeds against steps, with a bootstrap band; a :class:`Level` is a horizontal line.
+
+    ``wide`` takes a logarithmic axis where values differ by more than fifty times.
+    """
     with _figure() as (figure, axes):
         scale = 100.0 if percent else 1.0
         for index, line in enumerate(lines):
@@ -153,7 +158,16 @@ def curves(
         if percent:
             _percent_axis(axes.yaxis)
             axes.set_ylim(-2, 102)
+        elif wide and _spans(lines):
+            axes.set_yscale("log")
         return _svg(figure, name, about or f"{axis} against steps")
+
+
+def _spans(lines: Sequence[Line | Level]) -> bool:
+    """Whether the values are positive and differ so much that only a logarithmic axis shows them."""
+    parts = [line.values[np.isfinite(line.values)] for line in lines if isinstance(line, Line)]
+    values = np.concatenate(parts or [np.empty(0)])
+    return bool(len(values)) and values.min() > 0 and values.max() > 50 * values.min()
 
 
 def _level(axes: Any, line: Level, scale: float) -> None:
@@ -209,8 +223,8 @@ def trade_off(name: str, marks: Sequence[Mark], *, about: str = "") -> str:
         axes.set_xlabel("episodes with a violation")
         axes.set_ylabel("return")
         axes.margins(0.12)
-        low, high = axes.get_xlim()
-        axes.set_xlim(max(low, -3), min(max(high, 5), 103))
+        high = min(max(axes.get_xlim()[1], 5), 103)
+        axes.set_xlim(-0.03 * high, high)
         _percent_axis(axes.xaxis)
         return _svg(figure, name, about or "return over share of violating episodes")
 
@@ -309,27 +323,32 @@ def key(name: str, look: Look) -> str:
 
 
 def binned(
-    columns: Mapping[str, np.ndarray], name: str, bins: int = 60
+    columns: Mapping[str, np.ndarray], name: str, bins: int = 60, window: int = 1
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """A column of ``metrics.csv`` as ``steps [points]`` and ``values [seeds, points]``, smoothed.
 
-    The steps are cut into at most ``bins`` equal stretches; a value is the mean over a stretch, placed
-    at its end. ``None`` if the column is missing or holds no number.
+    The steps are cut into at most ``bins`` equal stretches, each drawn at its end; a value is the mean
+    over the ``window`` stretches around it. Means over episodes are weighted by their number, if the
+    column ``episodes`` says it. ``None`` if the column is missing or holds no number.
     """
     values = columns.get(name)
     if values is None or not np.isfinite(values).any():
         return None
-    steps, seeds = columns["steps"], columns["seed"]
-    known, row = np.unique(seeds, return_inverse=True)
+    steps = columns["steps"]
+    known, row = np.unique(columns["seed"], return_inverse=True)
     count = min(bins, len(np.unique(steps)))
     edges = np.linspace(0, steps.max(), count + 1)
     place = np.clip(np.searchsorted(edges, steps, side="left") - 1, 0, count - 1)
+    weights = np.isfinite(values).astype(float)
+    if is_episode_metric(name) and "episodes" in columns:
+        weights *= np.nan_to_num(columns["episodes"])
     sums, counts = np.zeros((len(known), count)), np.zeros((len(known), count))
-    finite = np.isfinite(values)
-    np.add.at(sums, (row[finite], place[finite]), values[finite])
-    np.add.at(counts, (row[finite], place[finite]), 1)
-    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    np.add.at(sums, (row, place), weights * np.nan_to_num(values))
+    np.add.at(counts, (row, place), weights)
     some = counts.any(axis=0)
+    near = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) <= window // 2
+    sums, counts = sums @ near, counts @ near
+    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     return edges[1:][some], means[:, some]
 
 
