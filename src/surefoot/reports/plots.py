@@ -167,7 +167,7 @@ def _spans(lines: Sequence[Line | Level]) -> bool:
     """Whether the values are positive and differ so much that only a logarithmic axis shows them."""
     parts = [line.values[np.isfinite(line.values)] for line in lines if isinstance(line, Line)]
     values = np.concatenate(parts or [np.empty(0)])
-    return bool(len(values)) and values.min() > 0 and values.max() > 50 * values.min()
+    return bool(len(values) and values.min() > 0 and values.max() > 50 * values.min())
 
 
 def _level(axes: Any, line: Level, scale: float) -> None:
