@@ -94,7 +94,9 @@ def test_long_trajectory_agrees_with_the_slow_integrator() -> None:
 
 @pytest.mark.parametrize("board", ["gap", "island"])
 def test_flags_agree_with_brute_force_over_the_frames(board: str) -> None:
-    maze = MarbleMaze(board=board, constraints=ALL)
+    maze = MarbleMaze(
+        board=board, constraints=ALL, speed_limit=1.3, tilt_limit=0.3, contact_limit=0.4, goal_radius=24.0
+    )
     motion = random_motion(4000, seed=3, speed=1.4)
     motion["tilt"] *= 0.8
     _, seen = oracle_decisions(motion)
@@ -120,7 +122,7 @@ def test_flags_agree_with_brute_force_over_the_frames(board: str) -> None:
     clear = np.abs(margins) > 1e-3  # nearer than that, single precision may decide either way
     assert clear.mean() > 0.98
     np.testing.assert_array_equal(np.asarray(result.cost)[clear], (margins > 0)[clear])
-    assert ((margins > 0).sum(axis=0) > 50).all()
+    assert ((margins > 0).sum(axis=0) > 20).all()
     goal = np.array([min(np.hypot(x - 80, y - 80) for x, y in s.places) for s in seen])
     sure = np.abs(goal - maze.goal_radius) > 1e-3
     np.testing.assert_array_equal(np.asarray(result.terminated)[sure], (goal <= maze.goal_radius)[sure])

@@ -41,10 +41,11 @@ def test_registering_twice_changes_nothing() -> None:
 @pytest.mark.parametrize("board", ["gap", "island"])
 def test_equals_the_jax_form_step_for_step(board: str) -> None:
     names = ("zone", "speed", "tilt", "contact")
-    env = MarbleMazeGym(board=board, constraints=names, starts="test")
+    limits = {"speed_limit": 1.0, "tilt_limit": 0.2, "contact_limit": 0.3}
+    env = MarbleMazeGym(board=board, constraints=names, starts="test", **limits)
     observation, info = env.reset(seed=4)
     np.testing.assert_array_equal(info["cost"], np.zeros(4, np.float32))
-    maze = MarbleMaze(board=board, constraints=names)
+    maze = MarbleMaze(board=board, constraints=names, **limits)
     step, observe = jax.jit(maze.step), jax.jit(maze.observe)
     start = (observation[:2].astype(float) + 1) * 240
     drawn = geometry.starts("test")
@@ -109,7 +110,7 @@ def test_wrong_use_is_refused_clearly() -> None:
 
 
 def test_pictures_show_the_state() -> None:
-    env = MarbleMazeGym(render_mode="rgb_array", constraints=("tilt",))
+    env = MarbleMazeGym(render_mode="rgb_array", constraints=("tilt",), tilt_limit=0.2)
     env.reset(seed=1)
     first = env.render()
     assert first is not None
