@@ -484,7 +484,7 @@ def test_demonstrations_are_loaded_again_from_their_folder_and_must_be_the_same(
 
 
 def test_demonstrations_that_do_not_fit_are_refused(world, tmp_path):
-    with pytest.raises(SurefootError, match="made for 'MarbleMaze-v0'"):
+    with pytest.raises(SurefootError, match="The set 'marble-maze/zone'"):
         clone(world, tmp_path / "r", "marble-maze/zone")
     sets.save(walk_demos(3), tmp_path / "demos")
     with pytest.raises(SurefootError, match="other demonstrations"):
