@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     last = len(METHODS) + 2
     runs = []
     for number, name in enumerate(METHODS, start=1):
-        _say(f"[{number}/{last}] Train {name}: {options.seeds} seeds, {options.steps:,} steps each")
+        _say(f"[{number}/{last}] Train {name}: {options.seeds} x {options.steps:,} steps")
         runs.append(_trained(name, options))
     _say(f"[{last - 1}/{last}] Evaluate both: {options.episodes} episodes a seed and set of starts")
     evaluate_missing(runs, options.episodes)
@@ -134,20 +134,22 @@ def _same(folder: Path, learner: Any, world: Any, command: str) -> Run | None:
 
 
 def _summary(runs: Sequence[Run]) -> str:
-    """Estimates with intervals: one row a metric, one column a method and set of starts."""
+    """Estimates with intervals: one row a metric and set of starts, one column a method."""
     from surefoot.evaluation.evaluate import read, texts
 
     found = [read(run.path) for run in runs]
     names = ["return", "success", "violating_episodes", "violating_steps_per_episode"]
     names += [f"violating_episodes/{name}" for name in CONSTRAINTS]
-    rows = [["", *(f"{each.method}, {starts}" for each in found for starts in ("train", "test"))]]
-    for name in names:
-        row = [name]
-        for each in found:
-            row += [" ".join(texts(name, each.metrics[prefix + name])) for prefix in ("", "test_")]
-        rows.append(row)
-    n = f"{len(found[0].seeds)} seeds x {found[0].episodes} episodes"
-    return f"{table(rows, indent=0)}\n\n{n} a column, 95 % intervals; train and test are sets of starts."
+    rows = [["", *(each.method for each in found)]]
+    for starts, prefix in (("training starts", ""), ("test starts", "test_")):
+        rows.append([starts, *[""] * len(found)])
+        rows += [
+            [f"  {name}", *(" ".join(texts(name, each.metrics[prefix + name])) for each in found)]
+            for name in names
+        ]
+    seeds, episodes = len(found[0].seeds), found[0].episodes
+    note = f"Seeds x episodes: {seeds} x {episodes}; in brackets 95 % intervals."
+    return f"{table(rows, indent=0)}\n\n{note}"
 
 
 def _say(text: str) -> None:
