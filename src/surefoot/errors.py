@@ -24,9 +24,7 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Suref
     near = get_close_matches(str(name), names, n=1, cutoff=0.5)
     guess = f" Did you mean '{near[0]}'?" if near else ""
     tail = f" {hint}" if hint else ""
-    return SurefootError(
-        f"Unknown {kind} '{name}'.{guess} Known: {', '.join(names) or 'none'}.{tail}"
-    )
+    return SurefootError(f"Unknown {kind} '{name}'.{guess} Known: {', '.join(names) or 'none'}.{tail}")
 
 
 def check_range(

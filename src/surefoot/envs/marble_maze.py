@@ -221,9 +221,7 @@ def _bounce(x: Array, v: Array) -> tuple[Array, Array, Array]:
     return inside, jnp.where(hit > 0, -RESTITUTION * v, v), hit
 
 
-def _collide(
-    x: Array, y: Array, vx: Array, vy: Array
-) -> tuple[Array, Array, Array, Array, Array]:
+def _collide(x: Array, y: Array, vx: Array, vy: Array) -> tuple[Array, Array, Array, Array, Array]:
     """Contact with the barriers: position, velocity, normal speed of the hit.
 
     Only barrier A is tested: barrier B is its mirror image in x = y, so the ball is mirrored to the

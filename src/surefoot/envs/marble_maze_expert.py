@@ -22,7 +22,6 @@ from functools import cache
 from typing import Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -194,8 +193,9 @@ def _eikonal(slowness: np.ndarray) -> np.ndarray:
 
 def _smooth(values: np.ndarray) -> np.ndarray:
     padded = np.pad(values, 1, mode="edge")
-    return sum(
-        padded[1 + i : 1 + i + values.shape[0], 1 + j : 1 + j + values.shape[1]]
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    ) / np.float64(9)
+    rows, columns = values.shape
+    total = np.zeros_like(values)
+    for i in range(3):
+        for j in range(3):
+            total += padded[i : i + rows, j : j + columns]
+    return total / 9

@@ -62,9 +62,7 @@ class JaxWorld(eqx.Module):
             return JaxWorld(self.env, self.envs, states, totals), batch
         horizon = self.task.horizon
         if horizon is None:
-            raise SurefootError(
-                f"'{self.task.name}' has no horizon, so whole episodes cannot be collected."
-            )
+            raise SurefootError(f"'{self.task.name}' has no horizon, so whole episodes cannot be collected.")
         key_reset, key_play = jax.random.split(key)
         states = jax.vmap(self.env.reset)(jax.random.split(key_reset, amount.n))
         totals = _zero_totals(amount.n, len(self.task.constraints))

@@ -61,9 +61,7 @@ class Bc(eqx.Module):
         check_range("max_gradient_norm", self.max_gradient_norm, low=0, open_low=True)
         check_range("steps_per_iteration", self.steps_per_iteration, low=1)
 
-    def init(
-        self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None
-    ) -> State:
+    def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
         if demonstrations is None:
             raise SurefootError("bc learns from demonstrations; give some, see `surefoot demos list`.")
         sizes = (task.observation.size, *self.hidden, task.discrete_actions)
@@ -87,7 +85,7 @@ class Bc(eqx.Module):
             batch = state.demonstrations.sample(key, self.batch_size)  # 1
             nll, gradient = jax.value_and_grad(negative_log_likelihood)(actor, batch)
             update, optimiser = self._adam().update(gradient, optimiser)
-            return (optax.apply_updates(actor, update), optimiser), nll  # 2
+            return (eqx.apply_updates(actor, update), optimiser), nll  # 2
 
         keys = jax.random.split(key, self.steps_per_iteration)
         (actor, optimiser), nll = jax.lax.scan(step, (state.actor, state.optimiser), keys)

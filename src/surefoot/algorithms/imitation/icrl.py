@@ -28,7 +28,7 @@ Departures from the paper and from its authors' program, and why:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -134,6 +134,8 @@ class Icrl(eqx.Module):
 
     forward_updates: int = 5
     """PPO-Lagrangian updates an outer iteration."""
+    warmup: int = 0
+    """Outer iterations before zeta counts and learns: plain PPO, so that the policy finds the reward first."""
     steps: int = 2048
     """Environment steps a PPO-Lagrangian update, over all parallel environments."""
     episodes: int = 20
@@ -141,8 +143,8 @@ class Icrl(eqx.Module):
     the metric ``sampled_steps`` gives them."""
     backward_passes: int = 10
     """B: most passes of the constraint network an outer iteration, each over all data."""
-    weights: Literal["trajectory", "step", "none"] = "step"
-    """w: importance weights of the sampled steps."""
+    weights: str = "step"
+    """w: importance weights of the sampled steps, ``trajectory``, ``step`` or ``none``."""
     regulariser: float = 0.1
     """delta: pulls zeta to 1, that is, to few constraints."""
     constraint_learning_rate: float = 0.01
@@ -200,6 +202,7 @@ class Icrl(eqx.Module):
         _ = self.lagrangian  # checks the settings that it shares
         for name in ("forward_updates", "episodes", "backward_passes"):
             check_range(name, getattr(self, name), low=1)
+        check_range("warmup", self.warmup, low=0)
         for name in ("constraint_learning_rate", "forward_kl", "reverse_kl"):
             check_range(name, getattr(self, name), low=0, open_low=True)
         check_range("constraint_decay", self.constraint_decay, low=0, high=1, open_low=True)
@@ -290,9 +293,10 @@ def forward(
         agent, world = carry
         key_collect, key_update = jax.random.split(key)
         world, batch = world.collect(agent.networks.policy, Steps(settings.steps), key_collect)
-        agent, metrics = improve(settings, agent, state.zeta, batch, key_update)
+        agent, metrics = improve(settings, agent, state.zeta, warming_up, batch, key_update)
         return (agent, world), metrics
 
+    warming_up = state.outer < settings.warmup
     carry, metrics, keys = (state.forward, world), {}, jax.random.split(key, settings.forward_updates)
     if world.compiled:
         carry, all_metrics = jax.lax.scan(one, carry, keys)
@@ -305,15 +309,20 @@ def forward(
 
 @eqx.filter_jit
 def improve(
-    settings: Icrl, agent: ppo_lagrangian.State, zeta: Allowed, batch: Trajectories, key: PRNGKeyArray
+    settings: Icrl,
+    agent: ppo_lagrangian.State,
+    zeta: Allowed,
+    warming_up: Bool[Array, ""],
+    batch: Trajectories,
+    key: PRNGKeyArray,
 ) -> tuple[ppo_lagrangian.State, Metrics]:
-    """One PPO-Lagrangian update under the cost 1 - zeta."""
-    cost = 1 - zeta(batch.observation, batch.action)
-    mean_cost = jnp.mean(cost)
+    """One PPO-Lagrangian update under the cost 1 - zeta, or 0 while ``warming_up``."""
+    cost = jnp.where(warming_up, 0.0, 1 - zeta(batch.observation, batch.action))
+    excess = jnp.where(warming_up, 0.0, jnp.mean(cost) - settings.budget)
     agent, metrics = ppo_lagrangian.update(
-        settings.lagrangian, agent, batch, cost[..., None], mean_cost[None] - settings.budget, key
+        settings.lagrangian, agent, batch, cost[..., None], excess[None], key
     )
-    return agent, {**metrics, "learned_cost": mean_cost, "multiplier": agent.multipliers.value[0]}
+    return agent, {**metrics, "learned_cost": jnp.mean(cost), "multiplier": agent.multipliers.value[0]}
 
 
 @eqx.filter_jit
@@ -322,6 +331,7 @@ def backward(settings: Icrl, state: State, batch: Trajectories) -> tuple[State, 
     expert, old = state.demonstrations, state.zeta
     old_logit = old.logit(batch.observation, batch.action)
     learning_rate = settings.constraint_learning_rate * settings.constraint_decay**state.outer
+    most = jnp.where(state.outer < settings.warmup, 0, settings.backward_passes)
 
     def log_ratio(zeta: Allowed) -> Float[Array, "time episodes"]:
         logit = zeta.logit(batch.observation, batch.action)
@@ -338,7 +348,7 @@ def backward(settings: Icrl, state: State, batch: Trajectories) -> tuple[State, 
     def more(carry: tuple[Any, ...]) -> Bool[Array, ""]:
         *_, done, forward_kl, reverse_kl = carry
         fresh = (forward_kl <= settings.forward_kl) & (reverse_kl <= settings.reverse_kl)
-        return (done < settings.backward_passes) & fresh
+        return (done < most) & fresh
 
     zero = jnp.zeros(())
     start = (old, state.optimiser, jnp.zeros((), jnp.int32), zero, zero)
@@ -356,7 +366,7 @@ def backward(settings: Icrl, state: State, batch: Trajectories) -> tuple[State, 
 def importance_weights(
     log_ratio: Float[Array, "time episodes"],
     valid: Bool[Array, "time episodes"],
-    kind: Literal["trajectory", "step", "none"],
+    kind: str,
 ) -> Float[Array, "time episodes"]:
     """w of each step, of mean 1 over episodes (trajectory) or valid steps (step); 0 where not valid.
 

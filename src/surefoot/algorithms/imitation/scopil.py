@@ -18,9 +18,9 @@ usual objective and one equal share to the constraint ("entropy in constraint").
 
 Ablations are settings: S-EiC is ``entropy_in_constraint=False``; S-DGD is ``learn_lambda=False``.
 
-Departures: a general beta (the paper fixes 0.5) and the slack epsilon (the paper's is 0). The learning rate of
-the networks is 1e-3 and the target entropy 0.18 log |A|; the faithful 3e-4 and 0.4 log |A| kept the policy so
-random that the constraint stayed far from met (docs/results/scopil.md sets both side by side).
+Departures: a general beta (the paper fixes 0.5) and the slack epsilon (the paper's is 0). The learning rate
+of the networks is 1e-3 and the target entropy 0.18 log |A|; the faithful 3e-4 and 0.4 log |A| kept the
+policy so random that the constraint stayed far from met (docs/results/scopil.md sets both side by side).
 """
 
 from __future__ import annotations
@@ -123,9 +123,7 @@ class Scopil(eqx.Module):
         check_range("lambda_learning_rate", self.lambda_learning_rate, low=0)
         check_range("epsilon", self.epsilon, low=0)
 
-    def init(
-        self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None
-    ) -> State:
+    def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
         if demonstrations is None:
             raise SurefootError("scopil learns from demonstrations; give some, see `surefoot demos list`.")
         multiplier = jnp.asarray(self.lambda_init, jnp.float32)
@@ -154,10 +152,13 @@ class Scopil(eqx.Module):
 
         def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
             key_replay, key_demonstrations = jax.random.split(key)
+            agent, multiplier, multiplier_optimiser = carry
             return self.gradient_step(
-                *carry,
-                replay.sample(key_replay, self.batch_size),
-                state.demonstrations.sample(key_demonstrations, self.batch_size),
+                agent,
+                multiplier,
+                multiplier_optimiser,
+                batch=replay.sample(key_replay, self.batch_size),
+                demonstrations=state.demonstrations.sample(key_demonstrations, self.batch_size),
             )
 
         carry = (state.agent, state.multiplier, state.multiplier_optimiser)
@@ -188,7 +189,7 @@ class Scopil(eqx.Module):
             step, multiplier_optimiser = self._multiplier_adam().update(
                 self.epsilon - violation, multiplier_optimiser
             )
-            multiplier = jnp.maximum(multiplier + step, 0.0)  # 5
+            multiplier = jnp.maximum(eqx.apply_updates(multiplier, step), 0.0)  # 5
         agent = sac.update_targets(self, agent)  # 6
         metrics = sac.agent_metrics(agent, entropy, critic_loss, actor_loss, q)
         metrics |= {"lambda": multiplier, "constraint": violation, "demo_nll": likelihood}

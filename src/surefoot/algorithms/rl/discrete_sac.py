@@ -137,9 +137,7 @@ class DiscreteSac(eqx.Module):
         return State(agent, replay, steps), metrics
 
 
-def gradient_step(
-    settings: Settings, agent: Agent, batch: Transition
-) -> tuple[Agent, Metrics]:
+def gradient_step(settings: Settings, agent: Agent, batch: Transition) -> tuple[Agent, Metrics]:
     """One update of everything on one batch (lines 2 to 5 of the box)."""
     agent, entropy = update_temperature(settings, agent, batch)  # 2
     agent, critic_loss = update_critics(settings, agent, batch)  # 3
@@ -152,23 +150,18 @@ def gradient_step(
     return agent, agent_metrics(agent, entropy, critic_loss, actor_loss, q)
 
 
-def update_temperature(
-    settings: Settings, agent: Agent, batch: Transition
-) -> tuple[Agent, Float[Array, ""]]:
+def update_temperature(settings: Settings, agent: Agent, batch: Transition) -> tuple[Agent, Float[Array, ""]]:
     """One step on log(alpha) (H(pi) - H_target); returns the agent and the batch's mean entropy."""
     entropy = jnp.mean(agent.actor.entropy(batch.observation))
     n_actions = agent.actor.network.biases[-1].shape[-1]
     gradient = entropy - settings.target_entropy_ratio * math.log(n_actions)
     step, optimiser = _alpha_adam(settings).update(gradient, agent.alpha_optimiser)
-    agent = eqx.tree_at(
-        lambda a: (a.log_alpha, a.alpha_optimiser), agent, (agent.log_alpha + step, optimiser)
-    )
+    log_alpha = eqx.apply_updates(agent.log_alpha, step)
+    agent = eqx.tree_at(lambda a: (a.log_alpha, a.alpha_optimiser), agent, (log_alpha, optimiser))
     return agent, entropy
 
 
-def update_critics(
-    settings: Settings, agent: Agent, batch: Transition
-) -> tuple[Agent, Float[Array, ""]]:
+def update_critics(settings: Settings, agent: Agent, batch: Transition) -> tuple[Agent, Float[Array, ""]]:
     """One step on the soft Bellman error of both critics; returns the agent and the loss."""
     log_pi = agent.actor.log_probabilities(batch.next_observation)
     q_next = agent.targets.minimum(batch.next_observation)
@@ -182,7 +175,7 @@ def update_critics(
 
     value_, gradient = jax.value_and_grad(loss)(agent.critics)
     step, optimiser = adam(settings).update(gradient, agent.critic_optimiser)
-    critics = optax.apply_updates(agent.critics, step)
+    critics = eqx.apply_updates(agent.critics, step)
     return eqx.tree_at(lambda a: (a.critics, a.critic_optimiser), agent, (critics, optimiser)), value_
 
 
@@ -201,13 +194,17 @@ def update_actor(settings: Settings, agent: Agent, loss: Any) -> tuple[Agent, Fl
     """One step of the actor on ``loss(actor)``; returns the agent and the loss."""
     value, gradient = jax.value_and_grad(loss)(agent.actor)
     step, optimiser = adam(settings).update(gradient, agent.actor_optimiser)
-    actor = optax.apply_updates(agent.actor, step)
+    actor = eqx.apply_updates(agent.actor, step)
     return eqx.tree_at(lambda a: (a.actor, a.actor_optimiser), agent, (actor, optimiser)), value
 
 
 def update_targets(settings: Settings, agent: Agent) -> Agent:
     """Polyak average of the critics into their targets."""
-    targets = optax.incremental_update(agent.critics, agent.targets, settings.polyak)
+
+    def average(new: Array, old: Array) -> Array:
+        return settings.polyak * new + (1.0 - settings.polyak) * old
+
+    targets = jax.tree.map(average, agent.critics, agent.targets)
     return eqx.tree_at(lambda a: a.targets, agent, targets)
 
 
