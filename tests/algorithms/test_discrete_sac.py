@@ -249,7 +249,6 @@ def test_number_of_updates_an_iteration() -> None:
     assert [sac.updates(DiscreteSac(updates_per_step=share)) for share in (2.0, 1.0, 0.25)] == [128, 64, 16]
 
 
-@pytest.mark.xfail(reason="repeat() gives zeros")
 def test_metrics_do_not_exist_before_the_first_update() -> None:
     """They are NaN, as the face of all learners promises; not zero."""
     _, metrics = sac.repeat(
