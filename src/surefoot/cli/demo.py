@@ -23,7 +23,7 @@ CONSTRAINTS = ("zone", "speed")
 DEMONSTRATIONS = "marble-maze/zone+speed"
 STEPS = 60_000
 """Environment steps a seed."""
-SEEDS = 3
+SEEDS = 2
 EPISODES = 100
 """Episodes a seed and set of starts, when the policies are evaluated."""
 METHODS: dict[str, dict[str, Any]] = {
