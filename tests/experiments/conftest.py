@@ -24,20 +24,19 @@ def train(cell, place, command, usable):
     if options.get("crash"):
         raise RuntimeError("boom")
     place.run.mkdir(parents=True, exist_ok=True)
-    (place.run / "checkpoints").mkdir(exist_ok=True)
-    (place.run / "checkpoints" / "1.safetensors").write_text("large")
-    atomic_write(place.run / "metrics.csv", b"iteration,steps,seed\\n1,50,0\\n")
-    if tries <= options.get("deaths", 0):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if options.get("lost") and tries == 1:
-        os.kill(os.getppid(), signal.SIGKILL)  # as if the machine had gone
-    if (options.get("slow") or options.get("lost")) and tries == 1:
-        try:
-            while True:
-                time.sleep(0.05)
-        except KeyboardInterrupt:
-            atomic_write(place.run / "saved", b"yes")
-            raise
+    try:
+        (place.run / "checkpoints").mkdir(exist_ok=True)
+        (place.run / "checkpoints" / "1.safetensors").write_text("large")
+        atomic_write(place.run / "metrics.csv", b"iteration,steps,seed\\n1,50,0\\n")
+        if tries <= options.get("deaths", 0):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if options.get("lost") and tries == 1:
+            os.kill(os.getppid(), signal.SIGKILL)  # as if the machine had gone
+        while (options.get("slow") or options.get("lost")) and tries == 1:
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        atomic_write(place.run / "saved", b"yes")
+        raise
     value = sum(map(ord, cell.name)) / 100 + cell.episodes
     estimate = Estimate(value, value - 1, value + 1, cell.episodes)
     return worker.Found(cell.steps, {"return": estimate, "success": estimate}, {}, ("a sign of failure",))

@@ -89,12 +89,16 @@ def test_a_changed_cell_is_run_again(program, make, change):
     assert len(read_summary(SUMMARY)) == 1
 
 
-def test_another_version_is_another_cell(program, make, monkeypatch):
+@pytest.mark.parametrize(
+    ("what", "to"),
+    [("versions", {"surefoot": "99"}), ("field_defaults", {"beta": "0.7"}), ("code_digest", "another board")],
+)
+def test_what_a_cell_depends_on_makes_it_another_cell(program, make, monkeypatch, what, to):
     experiment = make(a={})
     run(experiment, "smoke", progress=False)
-    monkeypatch.setattr("surefoot.experiments.results.__version__", "99")
-    (state,) = look(experiment.cells("smoke"), RUNS)
-    assert state.word == "to do"
+    assert look(experiment.cells("smoke"), RUNS)[0].word == "finished"
+    monkeypatch.setattr(f"surefoot.experiments.identity.{what}", lambda *arguments: to)
+    assert look(experiment.cells("smoke"), RUNS)[0].word == "to do"
 
 
 def test_fresh_runs_finished_cells_again(program, make):

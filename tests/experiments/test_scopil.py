@@ -118,20 +118,3 @@ def test_what_does_not_exist_is_named_with_the_nearest():
         scopil.at("laptop", ("zone/SCOPLI",))
     with pytest.raises(SurefootError, match="matches 'zona"):
         scopil.at("laptop", ("zona/*",))
-
-
-def test_digests_follow_what_matters():
-    cell = cells("smoke")[1]
-    training, whole = cell.training_digest("1", "d"), cell.digest("1", "d")
-    assert training != whole
-
-    def changed(**values):
-        other = dataclasses.replace(cell, **values)
-        return other.training_digest("1", "d") != training, other.digest("1", "d") != whole
-
-    assert changed(method="another label", published={"return": 1.0}) == (False, False)
-    assert changed(episodes=cell.episodes + 1) == (False, True)
-    for values in ({"steps": 1}, {"seeds": (7,)}, {"options": {"beta": 0.1}}, {"world": {"envs": 4}}):
-        assert changed(**values) == (True, True)
-    assert cell.training_digest("2", "d") != training
-    assert cell.training_digest("1", "e") != training

@@ -84,18 +84,18 @@ class Cell:
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
         return cls(**{**values, "seeds": tuple(values["seeds"])})
 
-    def training_digest(self, version: str, demonstrations: str | None) -> str:
+    def training_digest(self, context: Mapping[str, Any]) -> str:
         """Hex digest of everything that the trained policy depends on.
 
-        ``version`` is the package's, ``demonstrations`` the digest of the demonstrations' content.
+        ``context`` is what it depends on outside the cell, see :mod:`surefoot.experiments.identity`.
         """
         parts = ("algorithm", "environment", "options", "world", "demonstrations", "steps", "seeds")
         values = self.as_dict()
-        return _digest({part: values[part] for part in parts}, version, demonstrations)
+        return _digest({part: values[part] for part in parts}, dict(context))
 
-    def digest(self, version: str, demonstrations: str | None) -> str:
+    def digest(self, context: Mapping[str, Any]) -> str:
         """Hex digest of everything that the cell's numbers depend on: training and evaluation."""
-        return _digest(self.training_digest(version, demonstrations), self.episodes)
+        return _digest(self.training_digest(context), self.episodes)
 
 
 @dataclass(frozen=True)

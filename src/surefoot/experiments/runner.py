@@ -24,9 +24,10 @@ from typing import Any
 
 from surefoot.errors import SurefootError, unknown
 from surefoot.experiments import Cell, Experiment, experiment
+from surefoot.experiments.identity import digests
 from surefoot.experiments.pools import Job, Pool, Processes, Ray, Result
 from surefoot.experiments.results import Record, merge, read_json, read_summary
-from surefoot.experiments.worker import Place, digests, finished, locked
+from surefoot.experiments.worker import Place, finished, locked
 from surefoot.training.run import write_json
 
 RUNS = Path("runs/reproduce")

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import SurefootError
 from surefoot.experiments import Cell
+from surefoot.experiments.identity import digests
 from surefoot.experiments.results import read_json, versions
 from surefoot.training.run import write_json
 
@@ -64,21 +65,6 @@ class Place:
     @property
     def lock(self) -> Path:
         return self.runs / ".cells" / f"{self.cell}.lock"
-
-
-def demonstrations_digest(cell: Cell) -> str | None:
-    """Digest of the content of the cell's demonstrations; ``None`` if it uses none."""
-    if cell.demonstrations is None:
-        return None
-    from surefoot.data import demonstrations
-
-    return demonstrations.load(cell.demonstrations).digest()
-
-
-def digests(cell: Cell) -> tuple[str, str]:
-    """Of the training, and of the whole cell (training and evaluation)."""
-    version, content = versions()["surefoot"], demonstrations_digest(cell)
-    return cell.training_digest(version, content), cell.digest(version, content)
 
 
 def finished(place: Place, digest: str) -> dict[str, Any] | None:
@@ -164,9 +150,7 @@ def _evaluate_expert(cell: Cell) -> Found:
     expert = Expert.create(world.env, **cell.options)
     # One policy, with the leading axis that several would have.
     policies = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, expert)
-    return Found(
-        0, evaluate_policy(policies, world, episodes=cell.episodes, seed=EVALUATION_SEED), {}
-    )
+    return Found(0, evaluate_policy(policies, world, episodes=cell.episodes, seed=EVALUATION_SEED), {})
 
 
 def each_seed(table: EpisodeTable) -> dict[str, list[float]]:

@@ -1,0 +1,125 @@
+"""What a cell's numbers depend on, read without importing JAX.
+
+A cell says only where its settings differ from the defaults. So that a changed default, a changed
+environment or other demonstrations make it another cell, its digest covers them as well. It does not
+cover the code of the algorithms: the package's version stands for that.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import surefoot
+from surefoot.algorithms import ALGORITHMS
+from surefoot.envs import ENVIRONMENTS
+from surefoot.errors import unknown
+from surefoot.experiments import EXPERT, Cell
+from surefoot.experiments.results import versions
+
+
+def digests(cell: Cell) -> tuple[str, str]:
+    """Of the training, and of the whole cell (training and evaluation)."""
+    context = context_of(cell)
+    return cell.training_digest(context), cell.digest(context)
+
+
+def context_of(cell: Cell) -> dict[str, Any]:
+    """Everything outside the cell that its numbers depend on, as JSON.
+
+    Raises :class:`surefoot.errors.SurefootError` for demonstrations that cannot be loaded and an
+    algorithm that does not exist.
+    """
+    return {
+        "version": versions()["surefoot"],
+        "demonstrations": _demonstrations(cell.demonstrations),
+        "learner": _learner(cell.algorithm),
+        "environment": _environment(cell.environment),
+    }
+
+
+def _demonstrations(name: str | None) -> str | None:
+    if name is None:
+        return None
+    from surefoot.data import demonstrations
+
+    return demonstrations.load(name).digest()
+
+
+def _learner(algorithm: str) -> Any:
+    """Default settings of an algorithm; for the demonstrator its code."""
+    if algorithm == EXPERT:
+        return code_digest("surefoot.envs.marble_maze_expert")
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, ALGORITHMS, "See `surefoot list algorithms`.")
+    module, _, name = ALGORITHMS[algorithm].partition(":")
+    return field_defaults(f"surefoot.algorithms.{module}", name)
+
+
+def _environment(name: str) -> str | None:
+    """Digest of the code of an environment of ours; ``None`` for one from elsewhere."""
+    if name not in ENVIRONMENTS:
+        return None
+    return code_digest(f"surefoot.envs.{ENVIRONMENTS[name].partition(':')[0]}")
+
+
+@cache
+def field_defaults(module: str, name: str) -> dict[str, str]:
+    """The fields of a class and their defaults, as they are written in its module."""
+    (found,) = (node for node in _tree(module).body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {
+        node.target.id: ast.unparse(node.value)
+        for node in found.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+    }
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Digest of a module and of those that it imports from its own package, without text for people."""
+    package = module.rpartition(".")[0]
+    seen: dict[str, str] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            tree = _tree(name)
+            seen[name] = ast.unparse(_without_docstrings(tree))
+            todo += _imports(tree, package)
+    text = "\n".join(f"{name}\n{seen[name]}" for name in sorted(seen))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _imports(tree: ast.Module, package: str) -> list[str]:
+    """Modules of ``package`` that are imported anywhere in ``tree``."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            found += [f"{package}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package + "."):
+            found.append(str(node.module))
+    return [name for name in found if _path(name).exists()]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """The tree less every expression that is only a string, which docstrings are."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                part
+                for part in body
+                if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            ] or [ast.Pass()]
+    return tree
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_path(module).read_text(encoding="utf-8"))
+
+
+def _path(module: str) -> Path:
+    return Path(surefoot.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
