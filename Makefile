@@ -9,14 +9,14 @@ PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format types check test-lowest lock clean
+.PHONY: help install install-dev demo test pytest lint format types test-lowest lock clean
 # A recipe that fails half-way must not leave a file that says it is done.
 .DELETE_ON_ERROR:
 
 help: ## Show this list
 	@printf 'surefoot: what you can make\n\n'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
-	@printf '\nPYTHON=/path/to/python3.11 picks an interpreter, ARGS="..." adds arguments to demo and test.\n'
+	@printf '\nPYTHON=/path/to/python3.11 picks an interpreter, ARGS="..." adds arguments to demo and pytest.\n'
 
 install: $(VENV)/.installed ## Make .venv with the library and its pinned dependencies
 
@@ -25,7 +25,10 @@ install-dev: $(VENV)/.installed-dev ## The same, with the tools for tests and ch
 demo: $(VENV)/.installed ## Train SCOPIL and SAC on the marble maze and write runs/demo/report.html
 	@$(BIN)/surefoot demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## Run the tests
+test: $(VENV)/.installed-dev ## Check style and types and run the tests: what every change must pass
+	@failed=0; for goal in lint types pytest; do $(MAKE) --no-print-directory $$goal || failed=1; done; exit $$failed
+
+pytest: $(VENV)/.installed-dev ## Run the tests alone
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style
@@ -39,10 +42,8 @@ format: $(VENV)/.installed-dev ## Mend style where it can be mended by itself
 types: $(VENV)/.installed-dev ## Check types
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-check: lint types test ## lint, types and test
-
 test-lowest: requirements/lowest.txt $(VENV)/.python ## Run the tests with the oldest dependencies that are allowed
-	@$(MAKE) --no-print-directory VENV=.venv-lowest DEV_REQUIREMENTS=requirements/lowest.txt test
+	@$(MAKE) --no-print-directory VENV=.venv-lowest DEV_REQUIREMENTS=requirements/lowest.txt pytest
 
 lock: ## Pin the newest allowed dependencies again, with hashes (needs uv)
 	@command -v $(UV) >/dev/null || { echo "error: 'make lock' needs uv (pip install uv)." >&2; exit 2; }
