@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SINGLE_THREAD = {
-    name: "1"
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-}
+SINGLE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -49,7 +48,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        model = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model
+        )
     except OSError:
         pass
     return {
@@ -66,7 +67,13 @@ def spread(values: list[float]) -> dict[str, float]:
     low, middle, high = (
         statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
     )
-    return {"median": middle, "lower_quartile": low, "upper_quartile": high, "min": min(values), "n": len(values)}
+    return {
+        "median": middle,
+        "lower_quartile": low,
+        "upper_quartile": high,
+        "min": min(values),
+        "n": len(values),
+    }
 
 
 def finish(result: dict[str, Any], out: Path | None) -> None:

@@ -56,7 +56,10 @@ def main() -> None:
 
     def ready() -> TorchMiniBatch:
         return TorchMiniBatch.from_batch(
-            buffer.sample_transition_batch(given.batch), gamma=0.99, compute_returns_to_go=False, device="cpu:0"
+            buffer.sample_transition_batch(given.batch),
+            gamma=0.99,
+            compute_returns_to_go=False,
+            device="cpu:0",
         )
 
     batches = [ready() for _ in range(8)]

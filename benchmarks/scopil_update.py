@@ -109,7 +109,8 @@ def prepare(learner: Any, seeds: int, iterations: int) -> Any:
     def full(replay: Any) -> Any:
         """With random numbers in every row, so that drawing reads all of the memory."""
         data = jax.tree.map(
-            lambda x: x if x.dtype == jnp.int32 else jax.random.normal(jax.random.key(0), x.shape), replay.data
+            lambda x: x if x.dtype == jnp.int32 else jax.random.normal(jax.random.key(0), x.shape),
+            replay.data,
         )
         data = eqx.tree_at(lambda d: d.terminated, data, jnp.zeros_like(data.terminated))
         return eqx.tree_at(lambda r: (r.data, r.size), replay, (data, jnp.full_like(replay.size, REPLAY)))
