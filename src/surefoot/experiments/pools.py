@@ -190,8 +190,8 @@ class Ray:
 
     def __init__(self, address: str, retries: int) -> None:
         try:
-            import ray
-            from ray.exceptions import RayError
+            import ray  # pyright: ignore[reportMissingImports]
+            from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise SurefootError("--ray needs Ray: pip install 'surefoot[ray]'.") from None
         self._ray, self._error = ray, RayError

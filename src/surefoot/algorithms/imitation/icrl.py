@@ -9,15 +9,20 @@ Box; the code below carries the same line numbers.
      step minus the budget
   2  sample whole episodes with pi
   3  backward: at most B passes of Adam on
-         L = - mean_demonstrations log zeta + mean_sampled w log zeta
-             + delta [ mean_demonstrations (1 - zeta) + mean_sampled (1 - zeta) ]
-     where w corrects for episodes that an older zeta shaped, W_j = prod_t zeta(s_t, a_t) / zeta_old(s_t, a_t):
+         L = - E_demonstrations log zeta + E_sampled w log zeta
+             + delta [ E_demonstrations (1 - zeta) + E_sampled (1 - zeta) ]
+     where E is the mean over episodes of the sum over their steps, in units of the length T of a
+     demonstration, and w corrects for episodes that an older zeta shaped,
+     W_j = prod_t zeta(s_t, a_t) / zeta_old(s_t, a_t):
          per trajectory  w_j = n W_j / sum W,        per step  w_t = (zeta / zeta_old)_t / mean of it
      and no pass is made once either estimate of how far pi is out of date exceeds its limit:
          forward  mean_j(- log W_j),                 reverse   mean_j((W_j - mean W) log W_j) / mean W
 
 Departures from the paper and from its authors' program, and why:
 - Products of ratios are sums of logarithms and a softmax; products over 200 steps underflow.
+- Sums over episodes, as in the paper's gradient. The program takes means over steps, which is the same
+  if all episodes are equally long. If not, short episodes would forbid what every episode must pass (its
+  start), and long ones, that wait somewhere, would be forgiven.
 - The weights a step really weigh the steps. In the authors' program a shape slip cancels them; that is
   ``weights="none"`` here.
 - Pairs are (s_t, a_t), in training and where the cost is asked for; the authors' recorder stored s_{t+1}.
@@ -113,9 +118,13 @@ class Pairs(eqx.Module):
 
     observation: Float[Array, "steps obs"]
     action: Shaped[Array, "..."]
+    length: Float[Array, ""]
+    """T: mean steps of an episode."""
 
 
 class State(eqx.Module):
+    """All that a resumed run needs."""
+
     forward: ppo_lagrangian.State
     """Policy, value networks and multiplier; carried over from one outer iteration to the next."""
     zeta: Allowed
@@ -135,8 +144,8 @@ class Icrl(eqx.Module):
     forward_updates: int = 5
     """PPO-Lagrangian updates an outer iteration."""
     warmup: int = 0
-    """Outer iterations before zeta counts and learns: plain PPO, so that the policy finds the reward first."""
-    steps: int = 2048
+    """Outer iterations before zeta counts and learns: plain PPO, so that the policy finds the reward."""
+    batch_steps: int = 2048
     """Environment steps a PPO-Lagrangian update, over all parallel environments."""
     episodes: int = 20
     """Whole episodes sampled for the backward step. Their steps are not counted as training steps;
@@ -215,7 +224,7 @@ class Icrl(eqx.Module):
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.forward_updates * self.steps
+        return self.forward_updates * self.batch_steps
 
     @property
     def lagrangian(self) -> PpoLagrangian:
@@ -223,7 +232,7 @@ class Icrl(eqx.Module):
         return PpoLagrangian(
             multiplier_start=self.multiplier_start,
             multiplier_learning_rate=self.multiplier_learning_rate,
-            steps=self.steps,
+            batch_steps=self.batch_steps,
             passes=self.passes,
             minibatch=self.minibatch,
             learning_rate=self.learning_rate,
@@ -241,9 +250,7 @@ class Icrl(eqx.Module):
             initial_std=self.initial_std,
         )
 
-    def init(
-        self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None
-    ) -> State:
+    def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
         """Fresh networks; demonstrations are required and checked against ``task``."""
         if demonstrations is None:
             raise SurefootError("ICRL learns from demonstrations, but none were given.")
@@ -256,7 +263,11 @@ class Icrl(eqx.Module):
             dimensions=self.constraint_dimensions,
             sees_action=self.constraint_sees_action,
         )
-        pairs = Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions))
+        pairs = Pairs(
+            jnp.asarray(demonstrations.observations),
+            jnp.asarray(demonstrations.actions),
+            jnp.asarray(demonstrations.steps / demonstrations.episodes),
+        )
         # The one cost of the forward step is the learned one; the task's own are only measured.
         learned = replace(task, constraints=("learned",), limits=(0.0,))
         return State(
@@ -276,12 +287,16 @@ class Icrl(eqx.Module):
         state = eqx.tree_at(lambda s: s.forward, state, agent)
         world, batch = world.collect(self.policy(state), Episodes(self.episodes), key_sample)  # line 2
         state, constraint_metrics = backward(self, state, batch)  # line 3
-        return state, world, {
-            **episode_metrics(batch, world.task.constraints),
-            **metrics,
-            **constraint_metrics,
-            "sampled_steps": jnp.sum(batch.valid).astype(jnp.float32),
-        }
+        return (
+            state,
+            world,
+            {
+                **episode_metrics(batch, world.task.constraints),
+                **metrics,
+                **constraint_metrics,
+                "sampled_steps": jnp.sum(batch.valid).astype(jnp.float32),
+            },
+        )
 
 
 def forward(
@@ -292,7 +307,7 @@ def forward(
     def one(carry: tuple[Any, Any], key: PRNGKeyArray) -> tuple[tuple[Any, Any], Metrics]:
         agent, world = carry
         key_collect, key_update = jax.random.split(key)
-        world, batch = world.collect(agent.networks.policy, Steps(settings.steps), key_collect)
+        world, batch = world.collect(agent.networks.policy, Steps(settings.batch_steps), key_collect)
         agent, metrics = improve(settings, agent, state.zeta, warming_up, batch, key_update)
         return (agent, world), metrics
 
@@ -304,7 +319,8 @@ def forward(
     else:
         for update_key in keys:
             carry, metrics = one(carry, update_key)
-    return *carry, metrics
+    agent, world = carry
+    return agent, world, metrics
 
 
 @eqx.filter_jit
@@ -342,7 +358,7 @@ def backward(settings: Icrl, state: State, batch: Trajectories) -> tuple[State, 
         weight = importance_weights(log_ratio(zeta), batch.valid, settings.weights)
         gradient = jax.grad(constraint_loss)(zeta, expert, batch, weight, settings.regulariser)
         change, optimiser = _adam().update(gradient, optimiser)
-        zeta = optax.apply_updates(zeta, jax.tree.map(lambda x: -learning_rate * x, change))
+        zeta = eqx.apply_updates(zeta, jax.tree.map(lambda x: -learning_rate * x, change))
         return zeta, optimiser, done + 1, *divergences(jnp.sum(log_ratio(zeta), axis=0))
 
     def more(carry: tuple[Any, ...]) -> Bool[Array, ""]:
@@ -356,7 +372,7 @@ def backward(settings: Icrl, state: State, batch: Trajectories) -> tuple[State, 
     state = State(state.forward, zeta, optimiser, expert, state.outer + 1)
     return state, {
         "zeta_expert": jnp.mean(zeta(expert.observation, expert.action)),
-        "zeta_nominal": _mean(zeta(batch.observation, batch.action), batch.valid),
+        "zeta_nominal": jnp.mean(zeta(batch.observation, batch.action), where=batch.valid),
         "forward_kl": forward_kl,
         "reverse_kl": reverse_kl,
         "backward_passes": done.astype(jnp.float32),
@@ -396,14 +412,12 @@ def constraint_loss(
 ) -> Float[Array, ""]:
     """L of line 3; ``weight`` is held fixed."""
     allowed, sampled = zeta(expert.observation, expert.action), zeta(batch.observation, batch.action)
-    likelihood = jnp.mean(jnp.log(allowed + EPSILON)) - _mean(
-        weight * jnp.log(sampled + EPSILON), batch.valid
-    )
-    return -likelihood + regulariser * (jnp.mean(1 - allowed) + _mean(1 - sampled, batch.valid))
 
+    def mean(values: Float[Array, "time episodes"]) -> Float[Array, ""]:
+        return jnp.mean(jnp.sum(jnp.where(batch.valid, values, 0.0), axis=0)) / expert.length
 
-def _mean(values: Float[Array, "time episodes"], valid: Bool[Array, "time episodes"]) -> Float[Array, ""]:
-    return jnp.sum(jnp.where(valid, values, 0.0)) / jnp.sum(valid)
+    likelihood = jnp.mean(jnp.log(allowed + EPSILON)) - mean(weight * jnp.log(sampled + EPSILON))
+    return -likelihood + regulariser * (jnp.mean(1 - allowed) + mean(1 - sampled))
 
 
 def _adam() -> optax.GradientTransformation:

@@ -163,7 +163,9 @@ class Scopil(eqx.Module):
 
         carry = (state.agent, state.multiplier, state.multiplier_optimiser)
         carry, metrics = sac.repeat(step, carry, key, sac.updates(self), enabled=steps > self.warm_up)
-        return State(*carry, replay, state.demonstrations, steps), metrics
+        agent, multiplier, multiplier_optimiser = carry
+        after = State(agent, multiplier, multiplier_optimiser, replay, state.demonstrations, steps)
+        return after, metrics
 
     def gradient_step(
         self,

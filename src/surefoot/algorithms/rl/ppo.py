@@ -49,6 +49,8 @@ class Networks(eqx.Module):
 
 
 class State(eqx.Module):
+    """All that a resumed run needs."""
+
     networks: Networks
     optimiser: optax.OptState
 
@@ -71,7 +73,7 @@ class Ppo(eqx.Module):
     needs_demonstrations: ClassVar[bool] = False
     interacts: ClassVar[bool] = True
 
-    steps: int = 2048
+    batch_steps: int = 2048
     """NT: environment steps an iteration, over all parallel environments."""
     passes: int = 10
     """K: most passes over these steps."""
@@ -103,7 +105,7 @@ class Ppo(eqx.Module):
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.steps
+        return self.batch_steps
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
         """Fresh networks; demonstrations are ignored."""
@@ -112,14 +114,16 @@ class Ppo(eqx.Module):
             create_policy(task, self.hidden, key_policy, initial_std=self.initial_std),
             create_values(task, self.hidden, 1, key_value),
         )
-        return State(networks, adam(self.learning_rate, self.gradient_norm).init(networks))
+        return State(
+            networks, adam(self.learning_rate, self.gradient_norm).init(eqx.filter(networks, eqx.is_array))
+        )
 
     def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy:
         return state.networks.policy
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         key_collect, key_update = jax.random.split(key)
-        world, batch = world.collect(self.policy(state), Steps(self.steps), key_collect)  # line 1
+        world, batch = world.collect(self.policy(state), Steps(self.batch_steps), key_collect)  # line 1
         state, metrics = update(self, state, batch, key_update)  # lines 2, 3
         return state, world, {**episode_metrics(batch, world.task.constraints), **metrics}
 
@@ -273,7 +277,7 @@ def minibatch_passes(
 
 def check_settings(settings: Any) -> None:
     """Raises :class:`SurefootError` for settings that PPO or a relative cannot use."""
-    for name in ("steps", "passes", "minibatch"):
+    for name in ("batch_steps", "passes", "minibatch"):
         check_range(name, getattr(settings, name), low=1)
     for name in ("learning_rate", "clip", "gradient_norm", "target_kl", "initial_std"):
         check_range(name, getattr(settings, name), low=0, open_low=True)
@@ -283,8 +287,8 @@ def check_settings(settings: Any) -> None:
         check_range(name, getattr(settings, name), low=0)
     for width in settings.hidden:
         check_range("hidden", width, low=1)
-    if settings.minibatch > settings.steps:
+    if settings.minibatch > settings.batch_steps:
         raise SurefootError(
-            f"minibatch = {settings.minibatch} is larger than steps = {settings.steps}; "
-            "make steps larger or minibatch smaller."
+            f"minibatch = {settings.minibatch} is larger than batch_steps = {settings.batch_steps}; "
+            "make batch_steps larger or minibatch smaller."
         )

@@ -3,7 +3,7 @@
 It seeks max J(pi) subject to J_i(pi) <= d_i, where J_i is the expected undiscounted cost of an episode.
 
   1  collect T steps in each of N environments with pi_old
-  2  J_i <- mean cost of the episodes that ended;   nu_i = softplus(x_i),  Adam on x_i ascends nu_i (J_i - d_i)
+  2  J_i <- mean cost of the episodes that ended;  nu_i = softplus(x_i), Adam on x_i ascends nu_i (J_i - d_i)
   3  A, A_i <- generalised advantages of the reward and of each cost, each with its own value network
   4  for K passes in minibatches: Adam on
          L = [ - mean min(rho A, clip(rho) A) + sum_i nu_i mean(rho A_i) ] / (1 + sum_i nu_i)
@@ -60,6 +60,8 @@ class Networks(eqx.Module):
 
 
 class State(eqx.Module):
+    """All that a resumed run needs."""
+
     networks: Networks
     optimiser: optax.OptState
     multipliers: Multipliers
@@ -96,7 +98,7 @@ class PpoLagrangian(eqx.Module):
     """nu before the first iteration."""
     multiplier_learning_rate: float = 0.05
     """Of Adam on x: about how much x moves an iteration."""
-    steps: int = 2048
+    batch_steps: int = 2048
     """NT: environment steps an iteration, over all parallel environments."""
     passes: int = 10
     """K: most passes over these steps."""
@@ -141,7 +143,7 @@ class PpoLagrangian(eqx.Module):
 
     @property
     def steps_per_iteration(self) -> int:
-        return self.steps
+        return self.batch_steps
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
         """Fresh networks and multipliers; demonstrations are ignored."""
@@ -178,7 +180,7 @@ class PpoLagrangian(eqx.Module):
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         names = world.task.constraints
         key_collect, key_update = jax.random.split(key)
-        world, batch = world.collect(self.policy(state), Steps(self.steps), key_collect)  # line 1
+        world, batch = world.collect(self.policy(state), Steps(self.batch_steps), key_collect)  # line 1
         episode_cost = mean_episode_cost(batch, state.episode_cost)  # line 2
         state = eqx.tree_at(lambda s: s.episode_cost, state, episode_cost)
         excess = episode_cost - jnp.array(self.limits(world.task))

@@ -1,0 +1,241 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import surefoot as sf
+from probe import lap_grid, ring_road
+from probe.training import play, train
+from probe.worlds import ByAction
+from surefoot.algorithms.imitation.icrl import (
+    Allowed,
+    Icrl,
+    Pairs,
+    backward,
+    constraint_loss,
+    divergences,
+    importance_weights,
+)
+from surefoot.data.demonstrations import Demonstrations
+from surefoot.errors import SurefootError
+
+QUICK = Icrl(
+    forward_updates=5,
+    warmup=0,
+    batch_steps=400,
+    episodes=10,
+    minibatch=100,
+    learning_rate=3e-3,
+    hidden=(32,),
+    constraint_hidden=(20,),
+    constraint_learning_rate=0.01,
+    constraint_sees_action=True,
+    backward_passes=20,
+    regulariser=0.1,
+    budget=0.0,
+    multiplier_start=1.0,
+    multiplier_learning_rate=0.1,
+)
+
+
+def few(env, actions):
+    """Demonstrations that only have the right form."""
+    steps, last = len(actions), np.arange(len(actions)) == len(actions) - 1
+    size, names = env.task.observation.size, env.task.constraints
+    return Demonstrations(
+        observations=np.zeros((steps, size)),
+        actions=actions,
+        rewards=np.zeros(steps),
+        costs=np.zeros((steps, len(names))),
+        terminations=last,
+        truncations=~last & False,
+        lengths=np.array([steps]),
+        final_observations=np.zeros((1, size)),
+        constraints=names,
+    )
+
+
+# The constraint network and its loss
+
+
+@pytest.mark.parametrize("kind", ["trajectory", "step", "none"])
+def test_weights_equal_products_of_ratios(kind):
+    rng = np.random.default_rng(0)
+    valid = np.array([[1, 1, 1], [1, 1, 1], [1, 0, 1], [1, 0, 0]], bool)
+    ratio = np.where(valid, rng.uniform(0.5, 2.0, valid.shape), 1.0)
+    found = importance_weights(jnp.asarray(np.log(ratio), jnp.float32), jnp.asarray(valid), kind)
+    whole = ratio.prod(axis=0)
+    wanted = {
+        "trajectory": np.broadcast_to(3 * whole / whole.sum(), valid.shape) * valid,
+        "step": np.where(valid, ratio / ratio[valid].mean(), 0.0),
+        "none": valid,
+    }[kind]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_estimates_of_divergence_equal_their_formulas():
+    whole = np.array([0.2, 0.9, 1.7, 3.0])
+    forward, reverse = divergences(jnp.asarray(np.log(whole), jnp.float32))
+    np.testing.assert_allclose(forward, np.mean(-np.log(whole)), rtol=1e-5)
+    np.testing.assert_allclose(
+        reverse, np.mean((whole - whole.mean()) * np.log(whole)) / whole.mean(), rtol=1e-5
+    )
+
+
+def test_long_episodes_neither_underflow_nor_overflow():
+    steps = jnp.stack([jnp.full(500, -3.0), jnp.full(500, -3.01), jnp.full(500, 2.0)], axis=1)
+    valid = jnp.ones(steps.shape, bool)
+    forward, reverse = divergences(jnp.sum(steps, axis=0))
+    np.testing.assert_allclose(forward, (1500 + 1505 - 1000) / 3, rtol=1e-4)
+    np.testing.assert_allclose(reverse, 1000 - (-2005 / 3), rtol=1e-4)
+    weights = importance_weights(steps[:, :2], valid[:, :2], "trajectory")
+    np.testing.assert_allclose(weights[0], 2 / (1 + np.exp([-5.0, 5.0])), rtol=2e-2)
+
+
+def allowed(task, **options):
+    return Allowed.create(task, (8,), jax.random.key(1), **options)
+
+
+def sampled(env, policy_action=0, episodes=3):
+    class Fixed:
+        def act(self, observation, key):
+            return jnp.array(policy_action)
+
+    return play(Fixed(), env, episodes)
+
+
+@pytest.mark.parametrize("regulariser", [0.0, 0.6])
+def test_loss_equals_its_formula(regulariser):
+    env = ring_road.RingRoad()
+    zeta, batch = allowed(env.task), sampled(env)
+    demos = ring_road.demonstrations()
+    pairs = Pairs(
+        jnp.asarray(demos.observations), jnp.asarray(demos.actions), jnp.asarray(float(demos.steps))
+    )
+    weight = jax.random.uniform(jax.random.key(2), batch.reward.shape)
+    good = np.asarray(zeta(pairs.observation, pairs.action), np.float64)
+    other = np.asarray(zeta(batch.observation, batch.action), np.float64)
+    valid, w = np.asarray(batch.valid), np.asarray(weight)
+    assert 0 < valid.sum() < valid.size
+    each = valid.sum() / 3 / demos.steps  # steps of a sampled episode over those of a demonstration
+    wanted = -np.log(good + 1e-5).mean() + each * (w * np.log(other + 1e-5))[valid].mean()
+    wanted += regulariser * ((1 - good).mean() + each * (1 - other)[valid].mean())
+    np.testing.assert_allclose(constraint_loss(zeta, pairs, batch, weight, regulariser), wanted, rtol=1e-5)
+
+
+def test_outputs_of_actions_and_unseen_inputs():
+    task = ring_road.RingRoad().task
+    here, there = jnp.eye(10)[3], jnp.eye(10)[4]
+    both = allowed(task)
+    table = jax.nn.sigmoid(both.network(here))
+    np.testing.assert_allclose([both(here, jnp.array(a)) for a in (0, 1)], table, rtol=1e-6)
+    blind = allowed(task, sees_action=False)
+    assert blind(here, jnp.array(0)) == blind(here, jnp.array(1))
+    narrow = allowed(task, dimensions=(0,))
+    assert narrow(here, jnp.array(0)) == narrow(there, jnp.array(0)) != narrow(jnp.eye(10)[0], jnp.array(0))
+    bounded = allowed(ByAction(continuous=True).task)
+    seen = jnp.zeros(1)
+    assert (
+        bounded(seen, jnp.array([1.0])) == bounded(seen, jnp.array([5.0])) != bounded(seen, jnp.array([0.5]))
+    )
+    assert bounded(jnp.array([20.0]), jnp.zeros(1)) == bounded(jnp.array([500.0]), jnp.zeros(1))
+
+
+def test_passes_lower_what_only_the_policy_does_and_stop_when_it_is_out_of_date():
+    env, demos = ring_road.RingRoad(), ring_road.demonstrations()
+    state = QUICK.init(env.task, jax.random.key(0), demonstrations=demos)
+    batch = sampled(env, ring_road.UP)
+    after, metrics = backward(QUICK, state, batch)
+    assert metrics["zeta_expert"] > metrics["zeta_nominal"] + 0.05
+    assert metrics["backward_passes"] == 20
+    assert after.outer == 1
+    strict = eqx.tree_at(lambda x: x.forward_kl, QUICK, 1e-4)
+    _, metrics = backward(strict, state, batch)
+    assert metrics["backward_passes"] == 1
+    assert metrics["forward_kl"] > 1e-4
+
+
+# Whole trainings
+
+
+def test_finds_the_forbidden_cell():
+    env, demos = ring_road.RingRoad(), ring_road.demonstrations()
+    learner = eqx.tree_at(lambda x: x.constraint_sees_action, QUICK, False)
+    state, metrics = train(learner, env, 15, demonstrations=demos)
+    zeta = np.asarray(state.zeta(jnp.eye(10), jnp.zeros(10, int)))
+    assert zeta[ring_road.FORBIDDEN] < 0.5 < zeta[list(ring_road.LONG_WAY)].min()
+    late = {name: float(jnp.mean(values[-3:])) for name, values in metrics.items()}
+    assert late["violating_episodes"] < 0.1
+    assert late["return"] > 3.5
+    assert late["zeta_expert"] > late["zeta_nominal"] - 0.05
+
+
+def test_laps_without_stepping_back():
+    env = lap_grid.LapGrid()
+    learner = eqx.tree_at(lambda x: (x.batch_steps, x.minibatch), QUICK, (2000, 250))
+    state, _ = train(learner, env, 10, envs=10, demonstrations=lap_grid.demonstrations())
+    cells = jnp.arange(40)[:, None] / 20 - 1.0
+    ahead, back = (np.asarray(state.zeta(cells, jnp.full(40, action))) for action in (0, 1))
+    assert np.all(back < ahead - 0.2)
+    true = play(state.forward.networks.policy, lap_grid.LapGrid(true=True), 20)
+    returns = np.asarray(jnp.sum(jnp.where(true.valid, true.reward, 0.0), axis=0))
+    assert 57 <= returns.mean() <= 60
+
+
+def test_without_the_constraint_stepping_back_pays():
+    """The task above is not solved by chance: a policy that knows nothing of the constraint breaks it."""
+    learner = eqx.tree_at(lambda x: (x.batch_steps, x.minibatch, x.warmup), QUICK, (2000, 250, 1000))
+    _, metrics = train(learner, lap_grid.LapGrid(), 10, envs=10, demonstrations=lap_grid.demonstrations())
+    assert metrics["violating_steps_per_episode"][-1] > 20
+    assert metrics["backward_passes"][-1] == 0
+    assert metrics["multiplier"][-1] == metrics["multiplier"][0]
+
+
+def test_continuous_actions():
+    env = ByAction(cost=True, continuous=True)
+    demos = few(env, np.full((40, 1), -0.1))
+    state, metrics = train(QUICK, env, 10, demonstrations=demos)
+    zeta = state.zeta(jnp.zeros((2, 1)), jnp.array([[-0.1], [0.6]]))
+    assert zeta[0] > zeta[1] + 0.1
+    assert float(state.forward.networks.policy.mode(jnp.zeros(1))[0]) < 0.35
+    assert np.isfinite(np.asarray(metrics["zeta_nominal"])).all()
+
+
+def test_runs_on_gymnasium():
+    world = sf.make("gymnasium:CartPole-v1", envs=2)
+    learner = eqx.tree_at(
+        lambda x: (x.batch_steps, x.minibatch, x.episodes, x.forward_updates), QUICK, (64, 32, 2, 2)
+    )
+    state = learner.init(world.task, jax.random.key(0), demonstrations=few(world, np.ones(9, np.int32)))
+    for i in range(2):
+        state, world, metrics = learner.iteration(state, world, jax.random.key(i))
+    assert int(state.outer) == 2
+    assert metrics["sampled_steps"] == metrics["length"] * 2
+    assert np.isfinite(float(metrics["zeta_nominal"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": "trajectories"}, "Did you mean 'trajectory'"),
+        ({"budget": 2.0}, "budget = 2.0"),
+        ({"constraint_decay": 0.0}, "constraint_decay = 0.0"),
+        ({"minibatch": 10**6}, "minibatch"),
+        ({"episodes": 0}, "episodes = 0"),
+        ({"constraint_hidden": (0,)}, "constraint_hidden = 0"),
+    ],
+)
+def test_refuses_settings_out_of_range(settings, message):
+    with pytest.raises(SurefootError, match=message):
+        Icrl(**settings)
+
+
+def test_refuses_missing_or_foreign_demonstrations_and_dimensions():
+    task, key = ring_road.RingRoad().task, jax.random.key(0)
+    with pytest.raises(SurefootError, match="none were given"):
+        Icrl().init(task, key)
+    with pytest.raises(SurefootError):
+        Icrl().init(task, key, demonstrations=lap_grid.demonstrations())
+    with pytest.raises(SurefootError, match="indices from 0 to 9"):
+        Icrl(constraint_dimensions=(10,)).init(task, key, demonstrations=ring_road.demonstrations())

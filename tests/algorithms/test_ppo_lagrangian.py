@@ -1,0 +1,173 @@
+from dataclasses import dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import surefoot as sf
+from oracles.cmdp import expected_sums, solve
+from probe.training import probability, train
+from probe.worlds import ByAction, ByBoth, Delayed
+from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian, mean_episode_cost
+from surefoot.data.trajectories import Totals, Trajectories
+from surefoot.envs.env import StepResult
+from surefoot.errors import SurefootError
+from surefoot.task import Box, Discrete, Task
+
+QUICK = PpoLagrangian(
+    batch_steps=256,
+    minibatch=64,
+    learning_rate=5e-3,
+    hidden=(16,),
+    target_kl=0.1,
+    discount=0.9,
+    cost_discount=0.5,
+)
+
+# A forked road. In each state, action 0 is slow and harmless, action 1 pays and harms.
+TRANSITION = np.array(
+    [
+        [[0.0, 1.0, 0.0], [0.0, 0.2, 0.8]],
+        [[0.5, 0.0, 0.5], [0.0, 0.5, 0.5]],
+        [[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]],
+    ]
+)
+REWARD = np.array([[0.1, 1.0], [0.2, 0.6], [0.0, 1.5]])
+COST = np.array([[0.0, 1.0], [0.0, 0.2], [0.0, 0.5]])
+START = np.array([0.6, 0.2, 0.2])
+GOES_ON = 0.8
+
+
+class RoadState(eqx.Module):
+    place: Any
+    key: Any
+
+
+@dataclass(frozen=True)
+class Road:
+    """The tables above; an episode goes on with chance 0.8, so undiscounted sums are the oracle's."""
+
+    limit: float
+
+    @property
+    def task(self):
+        return Task("Road", Box((3,), (0.0,) * 3, (1.0,) * 3), Discrete(2), ("harm",), (self.limit,), None)
+
+    def reset(self, key):
+        key, key_place = jax.random.split(key)
+        return RoadState(jax.random.choice(key_place, 3, p=jnp.array(START)), key)
+
+    def observe(self, state):
+        return jax.nn.one_hot(state.place, 3)
+
+    def step(self, state, action):
+        key, key_place, key_end = jax.random.split(state.key, 3)
+        chances = jnp.array(TRANSITION)[state.place, action]
+        place = jax.random.choice(key_place, 3, p=chances)
+        ends = jax.random.uniform(key_end) > GOES_ON
+        at = (state.place, action)
+        no = jnp.zeros((), bool)
+        return RoadState(place, key), StepResult(
+            jnp.array(REWARD, jnp.float32)[at], jnp.array(COST, jnp.float32)[at][None], ends, no, no
+        )
+
+
+def tabulate(policy):
+    return np.asarray(jnp.exp(policy.log_probabilities(jnp.eye(3))))
+
+
+@pytest.mark.parametrize("limit", [0.5, 10.0])
+def test_reaches_what_linear_programming_finds(limit):
+    wanted = solve(TRANSITION, REWARD, COST, START, GOES_ON, limit)
+    assert (wanted.multiplier > 0.1) == (limit == 0.5)  # it binds, or it does not
+    learner = PpoLagrangian(
+        batch_steps=2048,
+        minibatch=512,
+        learning_rate=5e-3,
+        hidden=(16,),
+        discount=1.0,
+        cost_discount=1.0,
+        multiplier_learning_rate=0.05,
+    )
+    state, metrics = train(learner, Road(limit), 150, envs=64)
+    policy = tabulate(state.networks.policy)
+    cost = expected_sums(TRANSITION, COST, START, GOES_ON, policy)
+    reward = expected_sums(TRANSITION, REWARD, START, GOES_ON, policy)
+    late = np.asarray(metrics["cost/harm"][-50:])
+    if limit == 0.5:
+        assert abs(late.mean() - limit) < 0.1
+        assert cost < limit + 0.2
+        assert 0.9 * wanted.reward < reward
+    else:
+        assert reward > 0.98 * wanted.reward
+        assert metrics["multiplier/harm"][-1] < 0.1
+    np.testing.assert_allclose(late.mean(), cost, atol=0.4)
+
+
+def test_values_of_costs():
+    state, _ = train(QUICK, Delayed(cost=True, limit=5.0), 40)
+    found = state.networks.cost_value(jnp.array([[0.0], [1.0]]))[:, 0]
+    np.testing.assert_allclose(found, [0.5, 1.0], atol=0.05)
+    assert state.networks.value(jnp.zeros(1))[0] > 0.8  # the reward's own discount
+
+
+def test_a_binding_limit_is_met_and_a_slack_one_is_forgotten():
+    state, metrics = train(QUICK, ByAction(cost=True, limit=0.3), 200)
+    assert abs(float(jnp.mean(metrics["cost/harm"][-80:])) - 0.3) < 0.06
+    state, metrics = train(QUICK, ByAction(cost=True, limit=2.0), 200)
+    assert probability(state.networks.policy, 0.0) > 0.95
+    assert metrics["multiplier/harm"][-1] < 0.1
+
+
+def test_avoids_harm_where_it_is_and_earns_elsewhere():
+    state, _ = train(QUICK, ByBoth(cost=True, limit=0.0), 200)
+    assert probability(state.networks.policy, 1.0) < 0.1  # pays and harms
+    assert probability(state.networks.policy, -1.0) < 0.05  # action 0 pays
+
+
+def test_episode_cost_counts_finished_episodes_only():
+    def batch(done):
+        shape = (3, 2)
+        zero = jnp.zeros(shape)
+        no, yes = jnp.zeros(shape, bool), jnp.ones(shape, bool)
+        cost = jnp.arange(12.0).reshape(3, 2, 2)
+        whole = jnp.zeros(shape, jnp.int32)
+        totals = Totals(zero, whole, cost, jnp.zeros((3, 2, 2), jnp.int32), whole)
+        seen = jnp.zeros((3, 2, 1))
+        return Trajectories(seen, whole, zero, cost, seen, jnp.asarray(done), no, no, yes, totals)
+
+    before = jnp.array([7.0, 8.0])
+    none = np.zeros((3, 2), bool)
+    np.testing.assert_allclose(mean_episode_cost(batch(none), before), before)
+    some = none.copy()
+    some[0, 1] = some[2, 0] = True  # totals (2, 3) and (8, 9)
+    np.testing.assert_allclose(mean_episode_cost(batch(some), before), [5.0, 6.0])
+
+
+def test_runs_on_gymnasium_with_continuous_actions():
+    world = sf.make(
+        "gymnasium:Pendulum-v1",
+        envs=2,
+        cost=lambda observation, action, after, info: float(observation[0] < 0),
+    )
+    learner = PpoLagrangian(batch_steps=64, minibatch=32, passes=2)
+    state = learner.init(world.task, jax.random.key(0))
+    for i in range(4):
+        state, world, metrics = learner.iteration(state, world, jax.random.key(i))
+    assert all(np.isfinite(float(metrics[name])) for name in ("cost_value_loss", "multiplier/cost"))
+
+
+def test_limits_come_from_the_task_or_the_settings():
+    task = replace(ByAction(cost=True).task, constraints=("a", "b"), limits=(1.0, 2.0))
+    assert PpoLagrangian().limits(task) == (1.0, 2.0)
+    assert PpoLagrangian(cost_limits=(5.0,)).limits(task) == (5.0, 5.0)
+    assert PpoLagrangian(cost_limits=(5.0, 0.0)).limits(task) == (5.0, 0.0)
+    with pytest.raises(SurefootError, match="3 numbers for 2 constraints"):
+        PpoLagrangian(cost_limits=(1.0, 2.0, 3.0)).limits(task)
+    with pytest.raises(SurefootError, match="needs a cost signal"):
+        PpoLagrangian().init(ByAction().task, jax.random.key(0))
+    with pytest.raises(SurefootError, match="cost_limits = -1"):
+        PpoLagrangian(cost_limits=(-1.0,))
