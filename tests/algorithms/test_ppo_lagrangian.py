@@ -25,6 +25,7 @@ QUICK = PpoLagrangian(
     target_kl=0.1,
     discount=0.9,
     cost_discount=0.5,
+    entropy_weight=0.01,
 )
 
 # A forked road. In each state, action 0 is slow and harmless, action 1 pays and harms.
@@ -91,6 +92,7 @@ def test_reaches_what_linear_programming_finds(limit):
         discount=1.0,
         cost_discount=1.0,
         multiplier_learning_rate=0.05,
+        entropy_weight=0.02,  # without it the policy is certain before the multiplier has fallen
     )
     state, metrics = train(learner, Road(limit), 150, envs=64)
     policy = tabulate(state.networks.policy)
@@ -115,8 +117,8 @@ def test_values_of_costs():
 
 
 def test_a_binding_limit_is_met_and_a_slack_one_is_forgotten():
-    state, metrics = train(QUICK, ByAction(cost=True, limit=0.3), 200)
-    assert abs(float(jnp.mean(metrics["cost/harm"][-80:])) - 0.3) < 0.06
+    state, metrics = train(QUICK, ByAction(cost=True, limit=0.3), 800)  # the multiplier swings in first
+    assert abs(float(jnp.mean(metrics["cost/harm"][-400:])) - 0.3) < 0.03
     state, metrics = train(QUICK, ByAction(cost=True, limit=2.0), 200)
     assert probability(state.networks.policy, 0.0) > 0.95
     assert metrics["multiplier/harm"][-1] < 0.1
