@@ -19,8 +19,8 @@ from typing import Any
 
 from common import SINGLE_THREAD, finish, machine, parser
 
-TOLERANCE = 0.1
-"""Share of the expected growth by which the measured one may be off."""
+TOLERANCE = 0.25
+"""Buffers by which the growth may be off: what compiling takes varies a little. A copy would be 1."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
             "large": large,
             "growth_in_buffers": round(copies, 3),
             "buffers_allowed": allowed,
-            "no_copy": copies <= allowed * (1 + TOLERANCE),
+            "no_copy": copies <= allowed + TOLERANCE,
             "temporary_growth_in_buffers": round(
                 (large["program"]["temporary"] - small["program"]["temporary"]) / buffer, 3
             ),
@@ -80,7 +80,7 @@ def work(capacity: int, seeds: int) -> None:
             learner,
             world,
             demonstrations=shown,
-            steps=512,
+            steps=256,
             seeds=range(seeds),
             run=Path(folder) / "run",
             log_every=128,
@@ -89,8 +89,8 @@ def work(capacity: int, seeds: int) -> None:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     form = engine.engine_for(learner, world, shown, list(range(seeds)), 2)
-    tree = form.template()
-    index = jax.ShapeDtypeStruct((), jax.numpy.int32)
+    tree = form.start()  # after the peak was read
+    index = jax.numpy.asarray(0, jax.numpy.int32)
     program = engine._block.lower((learner, form.keys, index, 2), **tree).compile()  # type: ignore[attr-defined]
     analysis = getattr(program, "compiled", program).memory_analysis()
     data = jax.tree.leaves(eqx.filter(tree["state"].replay, lambda x: hasattr(x, "dtype")))

