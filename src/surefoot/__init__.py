@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from surefoot.algorithms.imitation.scopil import Scopil
     from surefoot.algorithms.rl.discrete_sac import DiscreteSac
     from surefoot.algorithms.rl.ppo import Ppo
+    from surefoot.algorithms.rl.sac import Sac
     from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
     from surefoot.data import demonstrations
     from surefoot.envs.marble_maze import MarbleMaze
@@ -49,6 +50,7 @@ __all__ = [
     "Ppo",
     "PpoLagrangian",
     "Run",
+    "Sac",
     "Scopil",
     "SurefootError",
     "Task",
@@ -72,6 +74,7 @@ _WHERE = {
     "Ppo": "algorithms.rl.ppo:Ppo",
     "PpoLagrangian": "algorithms.safe.ppo_lagrangian:PpoLagrangian",
     "Run": "training.run:Run",
+    "Sac": "algorithms.rl.sac:Sac",
     "Scopil": "algorithms.imitation.scopil:Scopil",
     "SurefootError": "errors:SurefootError",
     "Task": "task:Task",

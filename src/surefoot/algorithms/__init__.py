@@ -8,6 +8,7 @@ from typing import Any
 from surefoot.errors import unknown
 
 ALGORITHMS = {
+    "sac": "rl.sac:Sac",
     "discrete-sac": "rl.discrete_sac:DiscreteSac",
     "ppo": "rl.ppo:Ppo",
     "ppo-lagrangian": "safe.ppo_lagrangian:PpoLagrangian",
@@ -18,6 +19,7 @@ ALGORITHMS = {
 """Name on the command line -> module and class, relative to this package."""
 
 ABOUT = {
+    "sac": "soft actor-critic for continuous actions: reward and entropy, knows nothing of costs",
     "discrete-sac": "soft actor-critic for discrete actions: reward and entropy, knows nothing of costs",
     "ppo": "proximal policy optimisation, discrete and continuous actions",
     "ppo-lagrangian": "PPO with a Lagrange multiplier a cost limit",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,9 +15,8 @@ from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.evaluation.episodes import EpisodeTable, summarise
-from surefoot.networks.mlp import Activation, Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, WarmUp
-from surefoot.training.policy_io import DeployedPolicy
+from surefoot.networks.policies import WarmUp
+from surefoot.training.policy_io import revive
 from surefoot.worlds.world import Acts, Episodes, World
 
 __all__ = ["MODES", "EpisodeTable", "Greedy", "revive", "rollout", "stack", "summarise"]
@@ -42,15 +41,6 @@ def stack(policies: Sequence[PyTree]) -> PyTree:
     if not policies:
         raise SurefootError("There is no policy to evaluate.")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
-
-
-def revive(policy: DeployedPolicy) -> CategoricalPolicy | GaussianPolicy:
-    """The policy that was exported, as JAX knows it."""
-    layers = [tuple(map(jnp.asarray, values)) for values in (policy.weights, policy.biases)]
-    network = Mlp(layers[0], layers[1], cast(Activation, policy.activation))
-    if policy.log_std is None:
-        return CategoricalPolicy(network)
-    return GaussianPolicy(network, jnp.asarray(policy.log_std))
 
 
 def rollout(

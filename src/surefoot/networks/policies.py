@@ -10,9 +10,11 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
+from surefoot.errors import SurefootError
 from surefoot.networks.mlp import Mlp
+from surefoot.task import Discrete, Task
 
 
 class CategoricalPolicy(eqx.Module):
@@ -73,13 +75,123 @@ class GaussianPolicy(eqx.Module):
         return jnp.broadcast_to(each, observation.shape[:-1])
 
 
-class WarmUp(eqx.Module):
-    """A discrete policy that acts uniformly at random while ``uniform`` holds."""
+LOG_STD_RANGE = (-20.0, 2.0)
+"""Of a squashed Gaussian, before the squashing (Haarnoja et al. 2018)."""
+EDGE = 1.0 - 1e-6
+"""How far from the middle of [-1, 1] a given action may lie: atanh is infinite at the ends."""
 
-    policy: CategoricalPolicy
+
+class SquashedGaussianPolicy(eqx.Module):
+    """Continuous actions within bounds: tanh of a diagonal Gaussian, scaled to the bounds.
+
+        u ~ N(mean(s), std(s)^2),   action = (low + high) / 2 + (high - low) / 2 * tanh(u)
+
+    Log-densities are those of tanh(u), the action scaled to [-1, 1]: a temperature then means the same
+    whatever the action's units (Haarnoja et al. 2018, arXiv 1801.01290, appendix C):
+
+        log pi(a|s) = log N(u) - sum_i log(1 - tanh(u_i)^2)
+                    = log N(u) - sum_i 2 (log 2 - u_i - softplus(-2 u_i))
+
+    where the second form stays finite for every u.
+    """
+
+    network: Mlp
+    """``2 * act`` outputs: the means, then the logarithms of the standard deviations."""
+    low: tuple[float, ...] = eqx.field(static=True)
+    high: tuple[float, ...] = eqx.field(static=True)
+
+    @classmethod
+    def create(cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray) -> SquashedGaussianPolicy:
+        """A fresh policy; raises :class:`SurefootError` unless every action has finite bounds."""
+        if isinstance(task.action, Discrete):
+            raise SurefootError(
+                f"'{task.name}' has discrete actions, but this algorithm needs continuous ones."
+            )
+        low, high = task.action.low, task.action.high
+        if not all(map(math.isfinite, low + high)):
+            raise SurefootError(
+                f"'{task.name}' has actions without bounds, but this algorithm needs finite ones; wrap the "
+                "environment in gymnasium.wrappers.ClipAction or RescaleAction."
+            )
+        sizes = (task.observation.size, *hidden, 2 * task.action.size)
+        return cls(Mlp.create(sizes, key), low, high)
+
+    def gaussian(
+        self, observation: Float[Array, "*batch obs"]
+    ) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch act"]]:
+        """Mean and log standard deviation of u."""
+        mean, log_std = jnp.split(self.network(observation), 2, axis=-1)
+        return mean, jnp.clip(log_std, *LOG_STD_RANGE)
+
+    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Float[Array, "*batch act"]:
+        """A sampled action."""
+        mean, log_std = self.gaussian(observation)
+        return self.scaled(jnp.tanh(mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)))
+
+    def mode(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch act"]:
+        """The squashed mean (the median of each entry, not the densest point)."""
+        return self.scaled(jnp.tanh(self.gaussian(observation)[0]))
+
+    def sample(
+        self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray
+    ) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch"]]:
+        """A sampled action and its log-density, both differentiable in the network's parameters."""
+        shape = (*observation.shape[:-1], len(self.low))
+        return self.reparameterised(observation, jax.random.normal(key, shape))
+
+    def reparameterised(
+        self, observation: Float[Array, "*batch obs"], noise: Float[Array, "*batch act"]
+    ) -> tuple[Float[Array, "*batch act"], Float[Array, "*batch"]]:
+        """The action that standard normal ``noise`` leads to, and its log-density."""
+        mean, log_std = self.gaussian(observation)
+        u = mean + jnp.exp(log_std) * noise
+        return self.scaled(jnp.tanh(u)), squashed_log_density(u, noise, log_std)
+
+    def log_prob(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch"]:
+        """Log-density of given actions, which are first moved off the bounds by 1e-6 of half the range."""
+        middle, half = self._middle_and_half()
+        u = jnp.arctanh(jnp.clip((action - middle) / half, -EDGE, EDGE))
+        mean, log_std = self.gaussian(observation)
+        return squashed_log_density(u, (u - mean) / jnp.exp(log_std), log_std)
+
+    def uniform(
+        self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray
+    ) -> Float[Array, "*batch act"]:
+        """An action drawn uniformly within the bounds."""
+        shape = (*observation.shape[:-1], len(self.low))
+        return self.scaled(jax.random.uniform(key, shape, minval=-1.0, maxval=1.0))
+
+    def scaled(self, squashed: Float[Array, "*batch act"]) -> Float[Array, "*batch act"]:
+        """From [-1, 1] to the bounds."""
+        middle, half = self._middle_and_half()
+        return middle + half * squashed
+
+    def _middle_and_half(self) -> tuple[Float[Array, " act"], Float[Array, " act"]]:
+        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        return (low + high) / 2, (high - low) / 2
+
+
+def squashed_log_density(
+    u: Float[Array, "*batch act"], z: Float[Array, "*batch act"], log_std: Float[Array, "*batch act"]
+) -> Float[Array, "*batch"]:
+    """Log-density of tanh(u), where u = mean + std z, summed over the entries; in nats."""
+    gaussian = -0.5 * z**2 - log_std - 0.5 * math.log(2 * math.pi)
+    log_slope = 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))  # of tanh at u
+    return jnp.sum(gaussian - log_slope, axis=-1)
+
+
+class WarmUp(eqx.Module):
+    """A policy that acts uniformly at random while ``uniform`` holds."""
+
+    policy: CategoricalPolicy | SquashedGaussianPolicy
     uniform: Bool[Array, ""]
 
-    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Int[Array, "*batch"]:
+    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Shaped[Array, "..."]:
         """A sampled action."""
+        if isinstance(self.policy, SquashedGaussianPolicy):  # one key for both: only one draw is used
+            drawn = self.policy.uniform(observation, key)
+            return jnp.where(self.uniform, drawn, self.policy.act(observation, key))
         logits = jnp.where(self.uniform, 0.0, self.policy.network(observation))
         return jax.random.categorical(key, logits)

@@ -25,10 +25,15 @@ from surefoot.errors import SurefootError
 from surefoot.training.run import atomic_write
 
 if TYPE_CHECKING:
+    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy
     from surefoot.task import Task
 
 FORMAT = 1
 """Version of the layout of a policy folder."""
+KINDS = ("categorical", "gaussian", "squashed-gaussian")
+"""Of policies that can be exported; the classes are in :mod:`surefoot.networks.policies`."""
+LOG_STD_RANGE = (-20.0, 2.0)
+"""Of a squashed Gaussian, the same as in :mod:`surefoot.networks.policies`."""
 
 
 # Saving ------------------------------------------------------------------------------------------------
@@ -42,12 +47,13 @@ def unwrap(policy: Any) -> Any:
 
 
 def kind_of(policy: Any) -> str | None:
-    """``categorical``, ``gaussian``, or ``None`` for a policy that cannot be exported."""
-    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+    """One of :data:`KINDS`, or ``None`` for a policy that cannot be exported."""
+    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy
 
-    if isinstance(policy, CategoricalPolicy):
-        return "categorical"
-    return "gaussian" if isinstance(policy, GaussianPolicy) else None
+    for kind, cls in zip(KINDS, (CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy), strict=True):
+        if isinstance(policy, cls):
+            return kind
+    return None
 
 
 def save_policy(
@@ -60,7 +66,7 @@ def save_policy(
 ) -> None:
     """Writes one policy a seed into the folder ``path``; ``notes`` are further entries of the JSON file.
 
-    Raises :class:`SurefootError` for a policy that is neither categorical nor Gaussian on an MLP.
+    Raises :class:`SurefootError` for a policy of another kind than :data:`KINDS`.
     """
     from safetensors.numpy import save
 
@@ -69,7 +75,8 @@ def save_policy(
     kind = kind_of(policies[0])
     if kind is None:
         raise SurefootError(
-            f"A {type(policies[0]).__name__} cannot be exported; a CategoricalPolicy or GaussianPolicy can."
+            f"A {type(policies[0]).__name__} cannot be exported; a CategoricalPolicy, GaussianPolicy or "
+            "SquashedGaussianPolicy can."
         )
     network = policies[0].network
     for policy, seed in zip(policies, seeds, strict=True):
@@ -111,7 +118,7 @@ class DeployedPolicy:
     """A trained policy that acts with NumPy alone."""
 
     kind: str
-    """``categorical`` or ``gaussian``."""
+    """One of :data:`KINDS`."""
     activation: str
     weights: tuple[np.ndarray, ...]
     """Of each layer, ``[in, out]`` float32."""
@@ -138,6 +145,10 @@ class DeployedPolicy:
         if self.kind == "categorical":
             gumbel = rng.gumbel(size=outputs.shape)  # argmax(logits + Gumbel noise) ~ softmax(logits)
             return _whole(np.argmax(outputs + gumbel, axis=-1))
+        if self.kind == "squashed-gaussian":
+            mean, log_std = np.split(outputs, 2, axis=-1)
+            noise = rng.standard_normal(mean.shape, dtype=np.float32)
+            return self._squash(mean + np.exp(np.clip(log_std, *LOG_STD_RANGE)) * noise)
         assert self.log_std is not None
         noise = rng.standard_normal(outputs.shape, dtype=np.float32)
         return self._clip(outputs + np.exp(self.log_std) * noise)
@@ -147,6 +158,8 @@ class DeployedPolicy:
         outputs = self._outputs(observation)
         if self.kind == "categorical":
             return _whole(np.argmax(outputs, axis=-1))
+        if self.kind == "squashed-gaussian":
+            return self._squash(np.split(outputs, 2, axis=-1)[0])
         return self._clip(outputs)
 
     def probabilities(self, observation: np.ndarray | Sequence[float]) -> np.ndarray:
@@ -173,6 +186,10 @@ class DeployedPolicy:
             x = np.maximum(x, 0) if self.activation == "relu" else np.tanh(x)
         return x @ self.weights[-1] + self.biases[-1]
 
+    def _squash(self, u: np.ndarray) -> np.ndarray:
+        assert self.low is not None and self.high is not None
+        return (self.low + self.high) / 2 + (self.high - self.low) / 2 * np.tanh(u)
+
     def _clip(self, action: np.ndarray) -> np.ndarray:
         return np.clip(action, self.low, self.high)
 
@@ -193,13 +210,13 @@ def load_policy(path: str | os.PathLike[str], seed: int | None = None) -> Deploy
     tensors = _tensors(folder / f"seed-{seed}.safetensors", description)
     layers = len(description["sizes"]) - 1
     action = description["action"]
-    continuous = description["kind"] == "gaussian"
+    continuous = description["kind"] != "categorical"
     return DeployedPolicy(
         kind=description["kind"],
         activation=description["activation"],
         weights=tuple(tensors[f"weights.{i}"] for i in range(layers)),
         biases=tuple(tensors[f"biases.{i}"] for i in range(layers)),
-        log_std=tensors["log_std"] if continuous else None,
+        log_std=tensors.get("log_std"),
         low=_bounds(action["low"], -np.inf) if continuous else None,
         high=_bounds(action["high"], np.inf) if continuous else None,
         description=description,
@@ -215,18 +232,26 @@ def load_stacked(path: str | os.PathLike[str]) -> Any:
     import jax
     import jax.numpy as jnp
 
-    from surefoot.networks.mlp import Mlp
-    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
-
-    def revive(policy: DeployedPolicy) -> CategoricalPolicy | GaussianPolicy:
-        weights, biases = jax.tree.map(jnp.asarray, (policy.weights, policy.biases))
-        network = Mlp(weights, biases, "tanh" if policy.activation == "tanh" else "relu")
-        if policy.log_std is None:
-            return CategoricalPolicy(network)
-        return GaussianPolicy(network, jnp.asarray(policy.log_std))
-
     seeds = load_policy(path).description["seeds"]
     return jax.tree.map(lambda *each: jnp.stack(each), *(revive(load_policy(path, seed)) for seed in seeds))
+
+
+def revive(policy: DeployedPolicy) -> CategoricalPolicy | GaussianPolicy | SquashedGaussianPolicy:
+    """The policy that was exported, as JAX knows it; imports JAX."""
+    import jax
+    import jax.numpy as jnp
+
+    from surefoot.networks.mlp import Mlp
+    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy
+
+    weights, biases = jax.tree.map(jnp.asarray, (policy.weights, policy.biases))
+    network = Mlp(weights, biases, "tanh" if policy.activation == "tanh" else "relu")
+    if policy.kind == "categorical":
+        return CategoricalPolicy(network)
+    if policy.kind == "gaussian":
+        return GaussianPolicy(network, jnp.asarray(policy.log_std))
+    assert policy.low is not None and policy.high is not None
+    return SquashedGaussianPolicy(network, tuple(policy.low.tolist()), tuple(policy.high.tolist()))
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -246,7 +271,7 @@ def _description(folder: Path) -> dict[str, Any]:
             "export the policy again with this version."
         )
     sound = (
-        description.get("kind") in ("categorical", "gaussian")
+        description.get("kind") in KINDS
         and description.get("activation") in ("relu", "tanh")
         and isinstance(description.get("sizes"), list)
         and len(description["sizes"]) >= 2
