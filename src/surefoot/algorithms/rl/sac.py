@@ -78,7 +78,7 @@ class State(eqx.Module):
 
 
 class Settings(Protocol):
-    """What ``init_agent``, ``gradient_step`` and ``train`` read; methods with SAC inside have them as well."""
+    """What ``init_agent``, ``gradient_step`` and ``train`` read; methods with SAC inside have these too."""
 
     hidden: tuple[int, ...]
     discount: float
