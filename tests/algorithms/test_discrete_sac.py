@@ -229,8 +229,12 @@ def test_same_key_same_bits_and_seeds_side_by_side_equal_single_ones() -> None:
     ]
 
     def update(state: sac.State, key: PRNGKeyArray) -> Any:
-        return SMALL.update(state, batch, key)
+        return SMALL.update(*jax.tree.map(jnp.copy, (state, batch, key)))  # what it is given is used up
 
+    ring = jnp.copy(state.replay.data.observation)
+    given = eqx.tree_at(lambda s: s.replay.data.observation, jax.tree.map(jnp.copy, states[0]), ring)
+    SMALL.update(given, *jax.tree.map(jnp.copy, (batch, keys[0])))
+    assert ring.is_deleted()  # the buffer was written where it lies
     single = [update(s, k) for s, k in zip(states, keys, strict=True)]
     assert both.same_bits(update(states[0], keys[0]), single[0])
     assert not both.same_bits(update(states[0], keys[1])[0].agent, single[0][0].agent)

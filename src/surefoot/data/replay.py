@@ -35,18 +35,20 @@ class Replay(eqx.Module):
     @classmethod
     def create(cls, task: Task, capacity: int) -> Replay:
         """An empty ring."""
-        obs = jnp.zeros((capacity, task.observation.size))
+        size, names = task.observation.size, task.constraints
         if isinstance(task.action, Discrete):
             action = jnp.zeros(capacity, jnp.int32)
         else:
             action = jnp.zeros((capacity, task.action.size))
-        scalar = jnp.zeros(capacity)
-        cost = jnp.zeros((capacity, len(task.constraints)))
-        return cls(
-            Transition(obs, action, scalar, cost, obs, scalar),
-            jnp.zeros((), jnp.int32),
-            jnp.zeros((), jnp.int32),
+        data = Transition(
+            observation=jnp.zeros((capacity, size)),
+            action=action,
+            reward=jnp.zeros(capacity),
+            cost=jnp.zeros((capacity, len(names))),
+            next_observation=jnp.zeros((capacity, size)),
+            terminated=jnp.zeros(capacity),
         )
+        return cls(data, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     @property
     def capacity(self) -> int:

@@ -31,12 +31,16 @@ class Mlp(eqx.Module):
         last_scale: float = 1.0,
     ) -> Mlp:
         """Weights and biases uniform in +-1/sqrt(inputs), the last layer times ``last_scale``."""
-        weights, biases = [], []
-        for layer, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            key_w, key_b = jax.random.split(jax.random.fold_in(key, layer))
-            bound = n_in**-0.5 * (last_scale if layer == len(sizes) - 2 else 1.0)
-            weights.append(jax.random.uniform(key_w, (n_in, n_out), minval=-bound, maxval=bound))
-            biases.append(jax.random.uniform(key_b, (n_out,), minval=-bound, maxval=bound))
+        layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+        # One draw for the whole network: a draw an array takes several times as long to compile.
+        draws = jax.random.uniform(key, (sum((n_in + 1) * n_out for n_in, n_out in layers),), minval=-1.0)
+        weights, biases, start = [], [], 0
+        for n_in, n_out in layers:
+            bound = n_in**-0.5 * (last_scale if len(weights) == len(layers) - 1 else 1.0)
+            middle, end = start + n_in * n_out, start + (n_in + 1) * n_out
+            weights.append(bound * draws[start:middle].reshape(n_in, n_out))
+            biases.append(bound * draws[middle:end])
+            start = end
         return cls(tuple(weights), tuple(biases), activation)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
 
+from surefoot.data.replay import Replay
 from surefoot.data.trajectories import episode_metrics
 from surefoot.training.policy_io import unwrap
 from surefoot.worlds.world import Episodes
@@ -283,7 +284,7 @@ def _policies(learner: Any, state: Any) -> Any:
 
 def _finite(state: Any) -> Bool[Array, "arrays seeds"]:
     """``[arrays, seeds]``, for arrays with the seeds as the first axis."""
-    arrays = [x for x in jax.tree.leaves(state) if eqx.is_inexact_array(x)]
+    arrays = [x for _, x in _checked(state)]
     return jnp.stack([jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim))) for x in arrays])
 
 
@@ -291,10 +292,14 @@ _finite_jit: Callable[[Any], Array] = eqx.filter_jit(_finite)
 
 
 def _names(state: Any) -> list[str]:
-    named = jax.tree_util.tree_flatten_with_path(state)[0]
-    return [
-        jax.tree_util.keystr(path, simple=True, separator="/") for path, x in named if eqx.is_inexact_array(x)
-    ]
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in _checked(state)]
+
+
+def _checked(state: Any) -> list[tuple[Any, Array]]:
+    """Arrays that must stay finite, with their paths. Not replay buffers: they are large, only copy what
+    the world gave, and what is wrong in them is in the networks a batch later."""
+    named = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, Replay))[0]
+    return [(path, x) for path, x in named if eqx.is_inexact_array(x)]
 
 
 def _key(base: PRNGKeyArray, use: int, iteration: int | Int[Array, ""]) -> PRNGKeyArray:

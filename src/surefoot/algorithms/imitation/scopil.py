@@ -142,12 +142,16 @@ class Scopil(eqx.Module):
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         key_collect, key_update = jax.random.split(key)
         world, batch = world.collect(self.policy(state), Steps(self.steps_per_iteration), key_collect)  # 1
+        played = episode_metrics(batch, world.task.constraints)
         state, metrics = self.update(state, batch, key_update)  # 2-6
-        return state, world, episode_metrics(batch, world.task.constraints) | metrics
+        return state, world, played | metrics
 
-    @eqx.filter_jit
+    @eqx.filter_jit(donate="all-except-first")
     def update(self, state: State, batch: Any, key: PRNGKeyArray) -> tuple[State, Metrics]:
-        """Stores the new experience, then ``updates_per_step`` gradient steps for each of its steps."""
+        """Stores the new experience, then ``updates_per_step`` gradient steps for each of its steps.
+
+        ``state`` and ``batch`` are given away: the replay buffer is written where it lies.
+        """
         replay, steps = state.replay.add(batch), state.steps + batch.reward.size
 
         def step(carry: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
