@@ -7,14 +7,24 @@ from typing import Any
 
 from surefoot.errors import unknown
 
-ENVIRONMENTS = {"MarbleMaze-v0": "marble_maze:MarbleMaze"}
+ENVIRONMENTS = {
+    "MarbleMaze-v0": "marble_maze:MarbleMaze",
+    "PointMass-v0": "point_mass:PointMass",
+    "ReacherTrace-v0": "reacher_trace:ReacherTrace",
+}
 """Identifier -> module and class of the JAX environment, relative to this package."""
 
-GYMNASIUM = {"MarbleMaze-v0": "marble_maze_gym:MarbleMazeGym"}
+GYMNASIUM = {
+    "MarbleMaze-v0": "marble_maze_gym:MarbleMazeGym",
+    "PointMass-v0": "jax_gym:PointMassGym",
+    "ReacherTrace-v0": "jax_gym:ReacherTraceGym",
+}
 """Identifier -> module and class of the Gymnasium form; Gymnasium knows it as ``surefoot/IDENTIFIER``."""
 
 ABOUT = {
     "MarbleMaze-v0": "a ball on a tilting tray, to be led through a gap; costs: zone, speed, tilt, contact",
+    "PointMass-v0": "a dot in a square room, with or without goals in its corners; no costs",
+    "ReacherTrace-v0": "a two-link arm whose fingertip draws; no reward, no costs",
 }
 """One line each, for lists and help."""
 
