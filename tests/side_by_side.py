@@ -136,9 +136,14 @@ def random_agent(settings: Any, obs: int, actions: int, seed: int, alpha: float 
     actor = CategoricalPolicy(random_mlp(sizes, rng))
     critics, targets = (TwinQ(stack([random_mlp(sizes, rng) for _ in range(2)])) for _ in range(2))
     log_alpha = jnp.asarray(math.log(alpha), jnp.float32)
-    adam, alpha_adam = sac.adam(settings), optax.adam(settings.alpha_learning_rate, eps=1e-4)
     return sac.Agent(
-        actor, critics, targets, log_alpha, adam.init(actor), adam.init(critics), alpha_adam.init(log_alpha)
+        actor,
+        critics,
+        targets,
+        log_alpha,
+        sac.adam(settings, settings.learning_rate).init(actor),
+        sac.adam(settings, settings.critic_learning_rate).init(critics),
+        optax.adam(settings.alpha_learning_rate, eps=1e-4).init(log_alpha),
     )
 
 
@@ -155,7 +160,7 @@ def twin(critics: TwinQ) -> tuple[oracle.Layers, oracle.Layers]:
 def learner_of(settings: Any, agent: sac.Agent) -> oracle.Learner:
     """The oracle's form of an agent with fresh optimisers."""
     n_actions = agent.actor.network.biases[-1].shape[0]
-    rate, bound = settings.learning_rate, settings.max_gradient_norm
+    bound = settings.max_gradient_norm
     return oracle.Learner(
         actor=layers(agent.actor.network),
         critics=twin(agent.critics),
@@ -164,8 +169,8 @@ def learner_of(settings: Any, agent: sac.Agent) -> oracle.Learner:
         discount=settings.discount,
         polyak=settings.polyak,
         target_entropy=settings.target_entropy_ratio * math.log(n_actions),
-        actor_adam=oracle.Adam(rate, bound),
-        critic_adam=oracle.Adam(rate, bound),
+        actor_adam=oracle.Adam(settings.learning_rate, bound),
+        critic_adam=oracle.Adam(settings.critic_learning_rate, bound),
         alpha_adam=oracle.Adam(settings.alpha_learning_rate),
     )
 

@@ -41,6 +41,7 @@ def train(settings: Any, agents: sac.Agent, batches: Transition, steps: int) -> 
 TINY = DiscreteSac(
     hidden=(4,),
     learning_rate=1e-2,
+    critic_learning_rate=2e-2,
     alpha_learning_rate=3e-2,
     polyak=0.3,
     discount=0.9,
@@ -125,7 +126,12 @@ def test_learns_the_soft_optimal_policy_of_random_mdps() -> None:
     """Exact expectations, so that what is left is the optimiser's error: 0.02 in Q, 0.01 in pi."""
     discount, alphas = 0.8, (0.3, 0.6, 1.2)
     settings = DiscreteSac(
-        hidden=(32,), discount=discount, learning_rate=3e-3, alpha_learning_rate=0.0, polyak=0.05
+        hidden=(32,),
+        discount=discount,
+        learning_rate=3e-3,
+        critic_learning_rate=3e-3,
+        alpha_learning_rate=0.0,
+        polyak=0.05,
     )
     mdps = [random_mdp(seed) for seed in range(len(alphas))]
     agents = [both.random_agent(settings, 5, 3, seed, alpha) for seed, alpha in enumerate(alphas)]
@@ -177,6 +183,7 @@ SMALL = DiscreteSac(
     hidden=(8,),
     discount=0.5,
     learning_rate=1e-2,
+    critic_learning_rate=1e-2,
     alpha_learning_rate=0.0,
     polyak=0.1,
     batch_size=64,

@@ -26,6 +26,7 @@ from surefoot.worlds.jax_world import JaxWorld
 NETWORKS: dict[str, Any] = {
     "hidden": (4,),
     "learning_rate": 1e-2,
+    "critic_learning_rate": 2e-2,
     "alpha_learning_rate": 3e-2,
     "polyak": 0.3,
     "discount": 0.9,
@@ -175,6 +176,7 @@ SADDLE: dict[str, Any] = {
     "hidden": (16,),
     "discount": 0.0,
     "learning_rate": 1e-2,
+    "critic_learning_rate": 1e-2,
     "alpha_learning_rate": 0.0,
     "lambda_learning_rate": 3e-3,  # slower than the actor, or the two would circle around the saddle point
 }

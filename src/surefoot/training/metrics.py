@@ -199,7 +199,7 @@ def signatures(columns: Series) -> dict[str, str]:
     - runaway lambda: a multiplier grew steadily, and more than tenfold, over the last half of the run,
       while the share of violating episodes did not fall;
     - oscillation: return and violations swing together or against each other, again and again;
-    - temperature collapse: the entropy's weight alpha is below 0.001, so that it no longer counts.
+    - temperature collapse: the entropy's weight alpha stays below 0.001, so that it does not count.
 
     Mode collapse cannot be seen in these numbers; the paths of evaluation show it.
     """
@@ -265,11 +265,11 @@ def _oscillation(mine: Series) -> str | None:
 
 def _temperature_collapse(mine: Series) -> str | None:
     alpha = _finite(mine.get("alpha"))
-    if not len(alpha) or np.median(alpha[-5:]) >= _COLD:
+    if not len(alpha) or np.max(alpha[-max(1, len(alpha) // 4) :]) >= _COLD:
         return None
     return (
-        "alpha is below 0.001, so entropy no longer counts and the policy stops exploring; "
-        "raise the target entropy or lower alpha's learning rate."
+        "alpha was below 0.001 for a quarter of the run, so entropy does not count and the policy does not "
+        "explore; raise the target entropy or lower alpha's learning rate."
     )
 
 

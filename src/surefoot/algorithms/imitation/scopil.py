@@ -19,7 +19,7 @@ usual objective and one equal share to the constraint ("entropy in constraint").
 Ablations are settings: S-EiC is ``entropy_in_constraint=False``; S-DGD is ``learn_lambda=False``.
 
 Departures: a general beta (the paper fixes 0.5) and the slack epsilon (the paper's is 0). The learning rate
-of the networks is 1e-3 and the target entropy 0.18 log |A|; the faithful 3e-4 and 0.4 log |A| kept the
+of the actor is 1e-3 and the target entropy 0.18 log |A|; the faithful 3e-4 and 0.4 log |A| kept the
 policy so random that the constraint stayed far from met (docs/results/scopil.md sets both side by side).
 """
 
@@ -96,7 +96,9 @@ class Scopil(eqx.Module):
     polyak: float = 0.005
     """tau: share of the critics that enters the target critics at each update, in (0, 1]."""
     learning_rate: float = 1e-3
-    """Adam's step for actor and critics."""
+    """Adam's step for the actor."""
+    critic_learning_rate: float = 3e-4
+    """Adam's step for the critics."""
     alpha_learning_rate: float = 2e-3
     """Adam's step for log alpha; 0 keeps the temperature fixed."""
     alpha_init: float = 1.0
