@@ -170,9 +170,9 @@ def print_table(rows: Mapping[str, str] | Sequence[Sequence[str]], *, indent: in
 
 def environments() -> dict[str, str]:
     """What ``--env`` takes, with a line about each."""
-    from surefoot.envs import ABOUT, ENVIRONMENTS
+    from surefoot.envs import ABOUT, GYMNASIUM
 
-    return {name: ABOUT[name] for name in ENVIRONMENTS} | {
+    return {name: ABOUT[name] for name in GYMNASIUM} | {
         "gymnasium:ID": "any environment of Gymnasium, such as gymnasium:CartPole-v1",
         "python:MODULE.FUNCTION": "your own function that returns a Gymnasium environment",
     }

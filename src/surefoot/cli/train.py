@@ -114,7 +114,7 @@ def main(argv: list[str]) -> int:
     learner_class = algorithm(name)
     prog = f"surefoot train {name}"
     options = parse(
-        options_of(learner_class, environment_options(_peek(rest, "--env", RunOptions.env))),
+        options_of(learner_class, environment_options(peek(rest, "--env", RunOptions.env))),
         rest,
         prog=prog,
         description=(learner_class.__doc__ or "").partition("\n\n")[0],
@@ -132,10 +132,10 @@ def options_of(learner: type[Any], environment: type[Any]) -> type[Any]:
 
 def environment_options(env: str) -> type[Any]:
     """The dataclass of an environment's options; raises :class:`SurefootError` for an unknown name."""
-    if env.startswith(("gymnasium:", "python:")):
-        return GymnasiumOptions
-    from surefoot.envs import environment
+    from surefoot.envs import environment, is_simulated
 
+    if env.startswith(("gymnasium:", "python:")) or is_simulated(env):
+        return GymnasiumOptions
     return environment(env)
 
 
@@ -168,7 +168,7 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
     say_next(run.path)
 
 
-def _peek(words: Sequence[str], flag: str, default: str) -> str:
+def peek(words: Sequence[str], flag: str, default: str) -> str:
     """The value of one option, needed before the others can be known."""
     value = default
     for here, after in pairwise([*words, default]):

@@ -18,23 +18,52 @@ GYMNASIUM = {
     "MarbleMaze-v0": "marble_maze_gym:MarbleMazeGym",
     "PointMass-v0": "jax_gym:PointMassGym",
     "ReacherTrace-v0": "jax_gym:ReacherTraceGym",
+    "FixedHopper-v0": "fixed_horizon:FixedHopper",
+    "FixedWalker2d-v0": "fixed_horizon:FixedWalker2d",
+    "FixedHalfCheetah-v0": "fixed_horizon:FixedHalfCheetah",
+    "FixedAnt-v0": "fixed_horizon:FixedAnt",
+    "CustomAnt-v0": "ant:CustomAnt",
+    "DisabledAnt-v0": "ant:DisabledAnt",
 }
-"""Identifier -> module and class of the Gymnasium form; Gymnasium knows it as ``surefoot/IDENTIFIER``."""
+"""Identifier -> module and class of the Gymnasium form; Gymnasium knows it as ``surefoot/IDENTIFIER``.
+
+Those without a JAX form need MuJoCo."""
+
+TIME_LIMITS = {
+    "FixedHopper-v0": 1000,
+    "FixedWalker2d-v0": 1000,
+    "FixedHalfCheetah-v0": 1000,
+    "FixedAnt-v0": 1000,
+    "CustomAnt-v0": 500,
+    "DisabledAnt-v0": 500,
+}
+"""Steps after which Gymnasium truncates an episode; the others do so themselves."""
 
 ABOUT = {
     "MarbleMaze-v0": "a ball on a tilting tray, to be led through a gap; costs: zone, speed, tilt, contact",
     "PointMass-v0": "a dot in a square room, with or without goals in its corners; no costs",
     "ReacherTrace-v0": "a two-link arm whose fingertip draws; no reward, no costs",
+    "FixedHopper-v0": "Hopper; a fall may be absorbing, so that all episodes last 1000 steps",
+    "FixedWalker2d-v0": "Walker2d, likewise",
+    "FixedHalfCheetah-v0": "HalfCheetah, likewise",
+    "FixedAnt-v0": "Ant without contact forces, likewise",
+    "CustomAnt-v0": "an ant with weak motors that never terminates, to learn rewards from",
+    "DisabledAnt-v0": "the same ant with two short, powerless legs, to transfer rewards to",
 }
 """One line each, for lists and help."""
 
 
 def environment(name: str) -> type[Any]:
-    """The class of that name; raises :class:`SurefootError` with the nearest name if there is none."""
+    """The JAX class of that name; raises :class:`SurefootError` with the nearest name if there is none."""
     if name not in ENVIRONMENTS:
-        raise unknown("environment", name, ENVIRONMENTS, "See `surefoot list environments`.")
+        raise unknown("environment", name, GYMNASIUM, "See `surefoot list environments`.")
     module, _, cls = ENVIRONMENTS[name].partition(":")
     return getattr(import_module(f"surefoot.envs.{module}"), cls)
+
+
+def is_simulated(name: str) -> bool:
+    """Whether this is an environment of ours that has Gymnasium's form alone."""
+    return name in GYMNASIUM and name not in ENVIRONMENTS
 
 
 def name_of(env: Any) -> str | None:
@@ -50,12 +79,12 @@ def name_of(env: Any) -> str | None:
 def register_envs() -> None:
     """Makes ``gymnasium.make("surefoot/MarbleMaze-v0")`` known; calling it again changes nothing.
 
-    Importing surefoot does it. The environments truncate their own episodes, so Gymnasium's time
-    limit is not put around them.
+    Importing surefoot does it. Gymnasium's time limit is put around those in ``TIME_LIMITS`` only.
     """
     from gymnasium.envs.registration import register, registry
 
     for name, path in GYMNASIUM.items():
         if f"surefoot/{name}" not in registry:
             module, _, cls = path.partition(":")
-            register(f"surefoot/{name}", entry_point=f"surefoot.envs.{module}:{cls}")
+            entry, limit = f"surefoot.envs.{module}:{cls}", TIME_LIMITS.get(name)
+            register(f"surefoot/{name}", entry_point=entry, max_episode_steps=limit)

@@ -15,7 +15,7 @@ from typing import Any
 
 import surefoot
 from surefoot.algorithms import ALGORITHMS
-from surefoot.envs import ENVIRONMENTS
+from surefoot.envs import ENVIRONMENTS, GYMNASIUM
 from surefoot.errors import unknown
 from surefoot.experiments import EXPERT, Cell
 from surefoot.experiments.results import versions
@@ -61,9 +61,8 @@ def _learner(algorithm: str) -> Any:
 
 def _environment(name: str) -> str | None:
     """Digest of the code of an environment of ours; ``None`` for one from elsewhere."""
-    if name not in ENVIRONMENTS:
-        return None
-    return code_digest(f"surefoot.envs.{ENVIRONMENTS[name].partition(':')[0]}")
+    path = ENVIRONMENTS.get(name, GYMNASIUM.get(name))
+    return path and code_digest(f"surefoot.envs.{path.partition(':')[0]}")
 
 
 @cache

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surefoot.envs import ENVIRONMENTS, environment, name_of, register_envs
+from surefoot.envs import ENVIRONMENTS, GYMNASIUM, environment, is_simulated, name_of, register_envs
 from surefoot.errors import SurefootError, unknown
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld 
 
     Args:
         id: one of
-            - the name of an environment of ours, such as ``"MarbleMaze-v0"``; ``options`` are its fields;
+            - the name of an environment of ours, such as ``"MarbleMaze-v0"``; ``options`` are its fields.
+              Those in MuJoCo, such as ``"FixedHopper-v0"``, are ``"gymnasium:surefoot/NAME"`` for short;
             - ``"gymnasium:ID"``; ``options`` are those of :meth:`GymWorld.create` (cost, constraints,
               limits, success, horizon), all others go to ``gymnasium.make``;
             - ``"python:MODULE.FUNCTION"`` or a callable that makes a ``gymnasium.Env`` at every call;
@@ -62,8 +63,9 @@ def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld 
     if isinstance(options.get("constraints"), str):
         raise SurefootError(f"constraints = '{options['constraints']}': give a tuple of names.")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    if isinstance(id, str) and id.startswith("gymnasium:"):
-        return _gym_world(_gymnasium_factory(id.partition(":")[2], options), id, envs, key, options)
+    if isinstance(id, str) and (id.startswith("gymnasium:") or is_simulated(id)):
+        known = id.partition(":")[2] or f"surefoot/{id}"
+        return _gym_world(_gymnasium_factory(known, options), id, envs, key, options)
     if isinstance(id, str) and not id.startswith("python:"):
         return _jax_world(_our_environment(id), envs, key, options)
     made = _find(id.partition(":")[2]) if isinstance(id, str) else id
@@ -145,7 +147,7 @@ def check(world: Any, *, steps: int = 200, seed: int = 0) -> Report:
 def _our_environment(name: str) -> Any:
     if name not in ENVIRONMENTS:
         hint = "Write gymnasium:ID for an environment of Gymnasium; see `surefoot list environments`."
-        raise unknown("environment", name, ENVIRONMENTS, hint)
+        raise unknown("environment", name, GYMNASIUM, hint)
     return environment(name)
 
 
