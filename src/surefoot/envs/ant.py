@@ -10,7 +10,7 @@ from the table of legs below, by MuJoCo's model editing.
 | action | 8 floats in [-1, 1]: torque of a joint / its gear, held for 0.05 s |
 | their order | hip, ankle of legs 4, 1, 2, 3 (:class:`CustomAnt`) or 1, 2, 3, 4 (:class:`DisabledAnt`) |
 | observation | 111 floats, see :meth:`AntBody.observe` |
-| reward | ``v - 0.01 |a|^2 - 0.0005 |f|^2 - 1 if fallen``, see :meth:`AntBody.step` |
+| reward | ``v - 0.01 sum(a^2) - 0.0005 sum(f^2) - 1 if fallen``, see :meth:`AntBody.step` |
 | start | all joints at 0, torso at a height of 0.75 m, plus noise |
 | end | never terminated; truncated after 500 steps by Gymnasium's time limit |
 | cost | none |
@@ -228,9 +228,9 @@ class AntBody(gymnasium.Env[np.ndarray, np.ndarray]):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Holds the torques for 0.05 s (the action is clipped to +-1).
 
-        The reward is ``v - 0.01 |a|^2 - 0.0005 |f|^2 - 1 if z < 0.2``: ``v`` the torso's velocity along x
-        **before** the step (as in the original), ``f`` the observed contact forces and ``z`` the torso's
-        height after it. There is no bonus for staying up, and a fall does not end the episode.
+        The reward is ``v - 0.01 sum(a^2) - 0.0005 sum(f^2) - 1 if z < 0.2``: ``v`` the torso's velocity
+        along x **before** the step (as in the original), ``f`` the observed contact forces and ``z`` the
+        torso's height after it. There is no bonus for staying up, and a fall does not end the episode.
         """
         name = f"{type(self).__name__}-v0"
         if not self._ready:

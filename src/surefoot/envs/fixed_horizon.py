@@ -58,7 +58,7 @@ class FixedHorizon(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = self.simulator.observation_space
         self.action_space = self.simulator.action_space
         self.metadata = {**self.metadata, "render_fps": round(1 / self.simulator.dt)}
-        self._last: np.ndarray | None = None
+        self._last: Any = None
         self._absorbed = False
 
     def reset(

@@ -165,7 +165,7 @@ class ReacherTrace:
         """Holds the torques ``200 * action`` (the action is clipped to +-1) for 0.02 s."""
         torque = GEAR * jnp.clip(action, -1.0, 1.0)
         angle, speed = jax.lax.fori_loop(
-            0, SUBSTEPS, lambda _, arm: runge_kutta(*arm, torque), (state.angle, state.speed)
+            0, SUBSTEPS, lambda _, arm: runge_kutta(arm[0], arm[1], torque), (state.angle, state.speed)
         )
         time = state.time + 1
         no = jnp.zeros((), bool)
