@@ -57,21 +57,15 @@ def test_motors_come_in_the_published_order() -> None:
         np.testing.assert_array_equal(model.actuator_gear[:, 0], gears)
 
 
-def stock_ant() -> Any:
-    """Gymnasium's ant with the motors, the friction and the torso of ours."""
-    path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "ant.xml"
-    model, ours = mujoco.MjModel.from_xml_path(str(path)), CustomAnt().model
-    model.actuator_gear[:, 0] = 30
-    model.geom_friction[:, 0] = 1.5
-    for what in ("body_mass", "body_inertia", "body_ipos", "body_iquat"):
-        getattr(model, what)[1] = getattr(ours, what)[1]
-    mujoco.mj_setConst(model, mujoco.MjData(model))
-    return model
-
-
 def test_moves_as_gymnasiums_ant_but_for_what_was_changed() -> None:
-    """As long as the face does not touch the floor, which Gymnasium's ant has not."""
-    stock, env = stock_ant(), CustomAnt()
+    """Gymnasium's gets our motors and friction, ours gets a torso that weighs like one without a face."""
+    path = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets" / "ant.xml"
+    stock, env = mujoco.MjModel.from_xml_path(str(path)), CustomAnt()
+    stock.actuator_gear[:, 0] = 30
+    stock.geom_friction[:, 0] = 1.5
+    for what in ("body_mass", "body_inertia", "body_ipos", "body_iquat"):
+        getattr(env.model, what)[1] = getattr(stock, what)[1]
+    mujoco.mj_setConst(env.model, mujoco.MjData(env.model))
     data = mujoco.MjData(stock)
     rng = np.random.default_rng(0)
     contacts = 0
