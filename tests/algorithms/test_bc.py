@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,8 +12,8 @@ import pytest
 
 import side_by_side as both
 from oracles import actor_critic as oracle
-from surefoot.algorithms.imitation.bc import Bc, negative_log_likelihood
-from surefoot.algorithms.imitation.scopil import Pairs
+from surefoot.algorithms.imitation.bc import Bc, Pairs, negative_log_likelihood
+from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError
 from surefoot.task import Box, Task
 from surefoot.worlds.jax_world import JaxWorld
@@ -104,5 +105,55 @@ def test_what_it_cannot_learn_from() -> None:
     states, actions, _ = table()
     shown = both.demonstrations(both.one_hot(states, STATES), actions)
     box = Box((STATES,), (0.0,) * STATES, (1.0,) * STATES)
-    with pytest.raises(SurefootError, match="continuous"):
-        Bc().init(Task("Car-v0", box, box), jax.random.key(0), demonstrations=shown)
+    endless = Box((1,), (-np.inf,), (np.inf,))
+    with pytest.raises(SurefootError, match="'Car-v0' has actions without bounds"):
+        Bc().init(Task("Car-v0", box, endless), jax.random.key(0), demonstrations=shown)
+
+
+# Continuous actions ------------------------------------------------------------------------------------
+
+
+LOW, HIGH = np.array([-2.0, 0.0]), np.array([4.0, 1.0])
+PLANE = Task("Plane-v0", Box((STATES,), (0.0,) * STATES, (1.0,) * STATES), Box((2,), tuple(LOW), tuple(HIGH)))
+
+
+def real_demonstrations(states: np.ndarray, u: np.ndarray) -> Demonstrations:
+    actions = LOW + (HIGH - LOW) * (np.tanh(u) + 1) / 2
+    shown = both.demonstrations(both.one_hot(states, STATES), np.zeros(len(states)))
+    return replace(shown, actions=actions.astype(np.float32))
+
+
+def test_recovers_the_mean_and_spread_of_squashed_actions() -> None:
+    """Maximum likelihood has a closed form here: mean and standard deviation of atanh(a) in each state."""
+    rng, n = np.random.default_rng(0), 600
+    states = np.repeat(np.arange(STATES), n)
+    mean, std = rng.uniform(-1.2, 1.2, (STATES, 2)), rng.uniform(0.1, 0.8, (STATES, 2))
+    u = mean[states] + std[states] * rng.normal(size=(STATES * n, 2))
+    u[:3] = [[30.0, 0.0], [0.0, -30.0], [-30.0, 30.0]]  # on the bounds: as good as atanh(1 - 1e-6) = 7.25
+    settings = Bc(hidden=(16,), learning_rate=1e-2, batch_size=1024, steps_per_iteration=600)
+    state = settings.init(PLANE, jax.random.key(0), demonstrations=real_demonstrations(states, u))
+    for i, rate in enumerate((1e-2, 1e-3)):
+        state, _, metrics = replace(settings, learning_rate=rate).iteration(state, world(), jax.random.key(i))
+    seen = np.clip(u, -np.arctanh(1 - 1e-6), np.arctanh(1 - 1e-6)).reshape(STATES, n, 2)
+    best_mean, best_std = seen.mean(axis=1), seen.std(axis=1)
+    learned_mean, learned_log_std = settings.policy(state).gaussian(jnp.eye(STATES))
+    np.testing.assert_allclose(learned_mean, best_mean, atol=0.05)
+    np.testing.assert_allclose(np.exp(learned_log_std), best_std, rtol=0.08)
+    # The states without such actions have the parameters that they were drawn with, to chance.
+    np.testing.assert_allclose(learned_mean[1:], mean[1:], atol=0.15)
+    np.testing.assert_allclose(np.exp(learned_log_std[1:]), std[1:], rtol=0.2)
+    # And the likelihood is the best there is: entropy of the Gaussians less the mean log slope of tanh.
+    expected = np.mean(0.5 + np.log(best_std) + 0.5 * np.log(2 * np.pi), axis=0).sum()
+    log_slope = 2 * (np.log(2) - seen - np.logaddexp(0, -2 * seen))
+    assert float(metrics["demo_nll"]) == pytest.approx(expected + log_slope.mean(axis=(0, 1)).sum(), abs=0.1)
+
+
+def test_demonstrated_bounds_are_neither_infinite_nor_missed() -> None:
+    """All actions on a bound: the policy goes there, and every number stays finite."""
+    shown = real_demonstrations(np.zeros(64, int), np.tile([40.0, -40.0], (64, 1)))
+    settings = Bc(hidden=(8,), learning_rate=1e-2, batch_size=32, steps_per_iteration=400)
+    state = settings.init(PLANE, jax.random.key(0), demonstrations=shown)
+    state, _, metrics = settings.iteration(state, world(), jax.random.key(1))
+    assert np.isfinite(float(metrics["demo_nll"]))
+    np.testing.assert_allclose(state.actor.mode(jnp.eye(STATES)[0]), [4.0, 0.0], atol=0.01)
+    assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state))

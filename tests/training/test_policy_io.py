@@ -15,7 +15,7 @@ import pytest
 
 from surefoot.errors import SurefootError
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, WarmUp
+from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy, WarmUp
 from surefoot.task import Box, Discrete, Task
 from surefoot.training import policy_io
 from surefoot.training.policy_io import load_policy, load_stacked, save_policy
@@ -84,6 +84,37 @@ def test_gaussian_actions_are_those_of_jax_within_bounds(tmp_path):
     assert np.abs(draws[:, 0]).max() <= np.float32(0.3)
     assert draws[:, 1].mean() == pytest.approx(mean[0, 1], abs=5 * np.exp(0.5) / 200)
     assert draws[:, 1].std() == pytest.approx(np.exp(0.5), rel=0.02)
+    with pytest.raises(SurefootError, match="no probabilities"):
+        mine.probabilities(OBSERVATIONS[0])
+
+
+def squashed(seed):
+    network = Mlp.create((3, 6, 4), jax.random.key(seed))
+    last = network.weights[-1].at[:, 2:].mul(20.0)  # spreads that differ, some beyond what is allowed
+    network = eqx.tree_at(lambda n: n.weights[-1], network, last)
+    return SquashedGaussianPolicy(network, (-0.5, 1.0), (0.5, 4.0))
+
+
+BOUNDED = Task("Toy-v0", BOX, Box((2,), (-0.5, 1.0), (0.5, 4.0)))
+
+
+def test_squashed_gaussian_actions_are_those_of_jax(tmp_path):
+    theirs, seen = squashed(0), jnp.asarray(OBSERVATIONS)
+    mine = load_policy(export(tmp_path, [theirs, squashed(1)], BOUNDED, (0, 1)))
+    assert mine.kind == "squashed-gaussian"
+    _, log_std = theirs.gaussian(seen)
+    assert np.asarray(log_std).max() == 2.0  # the clamp is at work
+    np.testing.assert_allclose(mine.mode(OBSERVATIONS), theirs.mode(seen), rtol=1e-5, atol=1e-6)
+    noise = np.random.default_rng(3).standard_normal((50, 2), dtype=np.float32)
+    expected, _ = theirs.reparameterised(seen, jnp.asarray(noise))
+    drawn = mine.act(OBSERVATIONS, np.random.default_rng(3))
+    np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-4)
+    assert drawn.dtype == np.float32 and mine.act(OBSERVATIONS[0]).shape == (2,)
+    again = policy_io.revive(mine)
+    assert (again.low, again.high) == (theirs.low, theirs.high)
+    np.testing.assert_array_equal(again.mode(seen), theirs.mode(seen))
+    stacked = load_stacked(tmp_path)
+    assert stacked.network.weights[0].shape == (2, 3, 6)
     with pytest.raises(SurefootError, match="no probabilities"):
         mine.probabilities(OBSERVATIONS[0])
 

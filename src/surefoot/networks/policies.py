@@ -107,7 +107,7 @@ class SquashedGaussianPolicy(eqx.Module):
             raise SurefootError(
                 f"'{task.name}' has discrete actions, but this algorithm needs continuous ones."
             )
-        low, high = task.action.low, task.action.high
+        low, high = tuple(map(float, task.action.low)), tuple(map(float, task.action.high))
         if not all(map(math.isfinite, low + high)):
             raise SurefootError(
                 f"'{task.name}' has actions without bounds, but this algorithm needs finite ones; wrap the "

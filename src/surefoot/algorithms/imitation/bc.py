@@ -1,9 +1,14 @@
 """Behavioural cloning (Pomerleau 1991): maximum likelihood of the demonstrated actions.
 
 Box:
-  1  draw a batch of D
+  1  draw a batch of D, uniformly from all of its pairs
   2  theta <- step on  - mean log pi_theta(a|s)
 It never acts in the world; ``steps`` counts gradient steps.
+
+The policy is categorical for discrete actions. For continuous ones it is the squashed Gaussian of SAC, and
+the likelihood is that of the squashed action: log N(u) - sum log(1 - tanh(u)^2) at u = atanh(a). An action on
+a bound, where atanh is infinite, counts as one just inside. (Fitting the Gaussian to ``a`` itself while acting
+still squashes, would shrink every action: 1 would become tanh(1) = 0.76.)
 """
 
 from __future__ import annotations
@@ -14,30 +19,45 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from surefoot.algorithms.imitation.scopil import Pairs
 from surefoot.algorithms.learner import Metrics
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy
-from surefoot.task import Task
+from surefoot.networks.policies import CategoricalPolicy, SquashedGaussianPolicy
+from surefoot.task import Discrete, Task
 from surefoot.worlds.world import World
 
 if TYPE_CHECKING:
     from surefoot.data.demonstrations import Demonstrations
 
 
+Actor = CategoricalPolicy | SquashedGaussianPolicy
+
+
 class State(eqx.Module):
     """All that a resumed run needs."""
 
-    actor: CategoricalPolicy
+    actor: Actor
     optimiser: optax.OptState
     demonstrations: Pairs
 
 
+class Pairs(eqx.Module):
+    """Demonstrated states and actions."""
+
+    observation: Float[Array, "pairs obs"]
+    action: Shaped[Array, "pairs *act"]
+    """Integers ``[pairs]``, or floats ``[pairs, act]``."""
+
+    def sample(self, key: PRNGKeyArray, n: int) -> Pairs:
+        """``n`` pairs, uniformly with replacement."""
+        rows = jax.random.randint(key, (n,), 0, len(self.action))
+        return Pairs(self.observation[rows], self.action[rows])
+
+
 class Bc(eqx.Module):
-    """Behavioural cloning for discrete actions."""
+    """Behavioural cloning, discrete and continuous actions."""
 
     needs_demonstrations: ClassVar[bool] = True
     interacts: ClassVar[bool] = False
@@ -64,12 +84,11 @@ class Bc(eqx.Module):
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
         if demonstrations is None:
             raise SurefootError("bc learns from demonstrations; give some, see `surefoot demos list`.")
-        sizes = (task.observation.size, *self.hidden, task.discrete_actions)
-        actor = CategoricalPolicy(Mlp.create(sizes, key, last_scale=0.01))
+        actor = create_actor(task, self.hidden, key)
         pairs = Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions))
         return State(actor, self._adam().init(eqx.filter(actor, eqx.is_array)), pairs)
 
-    def policy(self, state: State) -> CategoricalPolicy:
+    def policy(self, state: State) -> Actor:
         return state.actor
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
@@ -80,7 +99,7 @@ class Bc(eqx.Module):
     def update(self, state: State, key: PRNGKeyArray) -> tuple[State, Float[Array, ""]]:
         """``steps_per_iteration`` gradient steps; returns their mean loss too."""
 
-        def step(carry: tuple[CategoricalPolicy, optax.OptState], key: PRNGKeyArray):
+        def step(carry: tuple[Actor, optax.OptState], key: PRNGKeyArray):
             actor, optimiser = carry
             batch = state.demonstrations.sample(key, self.batch_size)  # 1
             nll, gradient = jax.value_and_grad(negative_log_likelihood)(actor, batch)
@@ -96,6 +115,14 @@ class Bc(eqx.Module):
         return optax.chain(clip, optax.adam(self.learning_rate))
 
 
-def negative_log_likelihood(actor: CategoricalPolicy, batch: Pairs) -> Float[Array, ""]:
-    """- mean_D log pi(a|s), in nats."""
+def create_actor(task: Task, hidden: tuple[int, ...], key: PRNGKeyArray) -> Actor:
+    """A fresh policy; raises :class:`SurefootError` for continuous actions without bounds."""
+    if not isinstance(task.action, Discrete):
+        return SquashedGaussianPolicy.create(task, hidden, key)
+    sizes = (task.observation.size, *hidden, task.action.n)
+    return CategoricalPolicy(Mlp.create(sizes, key, last_scale=0.01))
+
+
+def negative_log_likelihood(actor: Actor, batch: Pairs) -> Float[Array, ""]:
+    """- mean_D log pi(a|s), in nats (of continuous actions scaled to [-1, 1])."""
     return -jnp.mean(actor.log_prob(batch.observation, batch.action))
