@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from surefoot.cli._common import parse, table
+from surefoot.cli._common import find_run, parse, parse_pairs, table
 from surefoot.errors import SurefootError, unknown
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ actions, rewards and the cost of every step. On disk they are Minari folders.
 
   list      the sets that come with the package, and those in Minari's store on this machine
   show      what is in a set: counts, lengths, returns, violations, actions, a picture of all paths
-  collect   let the Marble Maze's expert play, and keep its clean and successful episodes
+  collect   let the Marble Maze's expert play, and keep its clean and successful episodes;
+            with --from RUN, let the policy of a run play, and keep its best episodes
   import    convert a Minari set or an .npz file, and check it against an environment
 
 Examples:
   surefoot demos list
   surefoot demos show zone+speed
   surefoot demos collect --board gap --constraints zone speed --episodes 120 --out mine
+  surefoot demos collect --from runs/hopper --episodes 16 --best --out hopper
   surefoot demos import recorded.npz --env gymnasium:CartPole-v1 --out cartpole
   surefoot train scopil --demos ./mine --constraints zone speed
 
@@ -66,6 +68,33 @@ class CollectOptions:
     """Replace a set that is in that folder."""
     bundled: tuple[str, ...] = ()
     """Collect these sets of the package anew (all for each of them) by their own recipes."""
+
+
+@dataclass(frozen=True)
+class FromRunOptions:
+    """What the policy of a run plays, and which episodes are kept."""
+
+    episodes: int = 16
+    """How many to keep."""
+    best: bool = False
+    """Play more, and keep those with the highest returns."""
+    played: int | None = None
+    """With --best: how many are played; 4 times as many as are kept if not given."""
+    mode: Literal["sample", "greedy"] = "sample"
+    """Actions drawn from the policy, or its most probable ones."""
+    policy: int | None = None
+    """Seed of the training whose policy plays; the run's first one if not given."""
+    env: str | None = None
+    """Environment to play in; the run's own if not given."""
+    option: tuple[str, ...] = ()
+    """NAME=VALUE for the environment, in place of the run's; several may follow. FixedHopper-v0 and its like
+    get absorbing=true."""
+    seed: int = 0
+    """Decides starts and chance."""
+    out: Path | None = None
+    """Folder to write; demonstrations/RUN if not given."""
+    overwrite: bool = False
+    """Replace a set that is in that folder."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +147,18 @@ def main(argv: list[str]) -> int:
 
 
 def collect(argv: list[str]) -> None:
-    """Plays the expert and writes a set, or the bundled sets anew."""
+    """Plays the expert, or the policy of a run, and writes a set; or the bundled sets anew."""
+    run, rest = _take(argv, "--from")
+    if run is not None:
+        _collect_from(run, rest, command=shlex.join(["surefoot", "demos", "collect", *argv]))
+        return
     options = parse(
         CollectOptions,
         argv,
         prog="surefoot demos collect",
         description="Lets the Marble Maze's expert play from every start of a set, keeps clean and "
-        "successful episodes, and says how many were dropped.",
+        "successful episodes, and says how many were dropped. With --from RUN the policy of a run plays; "
+        "`surefoot demos collect --from RUN --help` lists its options.",
     )
     if options.bundled:
         _collect_bundled(options)
@@ -150,6 +184,63 @@ def collect(argv: list[str]) -> None:
     demos = replace(demos, name=out.resolve().name)
     demonstrations.save(demos, out, overwrite=options.overwrite)
     _say_collected(demos, out)
+
+
+def _collect_from(run: str, argv: list[str], *, command: str) -> None:
+    options = parse(
+        FromRunOptions,
+        argv,
+        prog="surefoot demos collect --from RUN",
+        description="Lets the policy of a run play whole episodes and writes them, the best first.",
+    )
+    if options.played is not None and not options.best:
+        raise SurefootError("--played says how many episodes --best chooses from; give --best as well.")
+    folder = find_run(run)
+    out = options.out or Path("demonstrations") / folder.resolve().name
+
+    from surefoot.data import demonstrations
+
+    demonstrations.check_place(out, overwrite=options.overwrite)
+    from surefoot.experiments import experts
+
+    demos = experts.record(
+        folder,
+        episodes=options.episodes,
+        played=(options.played or 4 * options.episodes) if options.best else None,
+        mode=options.mode,
+        policy=options.policy,
+        env=options.env,
+        options=parse_pairs(options.option, "--option"),
+        seed=options.seed,
+        name=out.resolve().name,
+    )
+    demos = replace(demos, metadata=demos.metadata | {"command": command})
+    demonstrations.save(demos, out, overwrite=options.overwrite)
+    _say_collected(demos, out)
+    played = demos.metadata["played"]
+    print(
+        f"  return of the kept ones {_plus_minus(played['kept_return'])}, steps {played['kept_length']:.0f}"
+    )
+    if options.best:
+        print(f"  return of all {played['episodes']} that were played {_plus_minus(played['return'])}")
+    if played["published_return"] is not None:
+        print(f"  return of the published expert {played['published_return']:.1f}")
+
+
+def _plus_minus(spread: dict[str, float]) -> str:
+    return f"{spread['mean']:.1f} +- {spread['std']:.1f}"
+
+
+def _take(argv: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of ``flag``, and the words without it."""
+    for at, word in enumerate(argv):
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2], [*argv[:at], *argv[at + 1 :]]
+        if word == flag:
+            if at + 1 == len(argv) or argv[at + 1].startswith("-"):
+                raise SurefootError(f"{flag} needs a value, such as {flag} runs/hopper.")
+            return argv[at + 1], [*argv[:at], *argv[at + 2 :]]
+    return None, argv
 
 
 def _collect_bundled(options: CollectOptions) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "put runs side by side in one page",
     "render": "draw a run's rollouts as an animation",
     "demos": "demonstrations: collect, show, import, list",
+    "expert": "train an expert, whose best episodes can be demonstrations",
     "reproduce": "run a paper's experiment",
     "list": "list algorithms, environments, demonstrations, experiments or runs",
 }
