@@ -11,8 +11,7 @@ Box; the code below carries the same line numbers.
   3  backward: at most B passes of Adam on
          L = - E_demonstrations log zeta + E_sampled w log zeta
              + delta [ E_demonstrations (1 - zeta) + E_sampled (1 - zeta) ]
-     where E is the mean over episodes of the sum over their steps, in units of the length T of a
-     demonstration, and w corrects for episodes that an older zeta shaped,
+     where E is the mean over all steps and w corrects for episodes that an older zeta shaped,
      W_j = prod_t zeta(s_t, a_t) / zeta_old(s_t, a_t):
          per trajectory  w_j = n W_j / sum W,        per step  w_t = (zeta / zeta_old)_t / mean of it
      and no pass is made once either estimate of how far pi is out of date exceeds its limit:
@@ -20,9 +19,9 @@ Box; the code below carries the same line numbers.
 
 Departures from the paper and from its authors' program, and why:
 - Products of ratios are sums of logarithms and a softmax; products over 200 steps underflow.
-- Sums over episodes, as in the paper's gradient. The program takes means over steps, which is the same
-  if all episodes are equally long. If not, short episodes would forbid what every episode must pass (its
-  start), and long ones, that wait somewhere, would be forgiven.
+- Means over steps, as in the program. The paper's gradient has sums over episodes, which is the same if all
+  episodes are equally long. If not, a policy that runs into the time limit, while a demonstration is at the
+  goal early, would outweigh the demonstrations several times over and forbid everything.
 - The weights a step really weigh the steps. In the authors' program a shape slip cancels them; that is
   ``weights="none"`` here.
 - Pairs are (s_t, a_t), in training and where the cost is asked for; the authors' recorder stored s_{t+1}.
@@ -118,8 +117,6 @@ class Pairs(eqx.Module):
 
     observation: Float[Array, "steps obs"]
     action: Shaped[Array, "..."]
-    length: Float[Array, ""]
-    """T: mean steps of an episode."""
 
 
 class State(eqx.Module):
@@ -263,11 +260,7 @@ class Icrl(eqx.Module):
             dimensions=self.constraint_dimensions,
             sees_action=self.constraint_sees_action,
         )
-        pairs = Pairs(
-            jnp.asarray(demonstrations.observations),
-            jnp.asarray(demonstrations.actions),
-            jnp.asarray(demonstrations.steps / demonstrations.episodes),
-        )
+        pairs = Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions))
         # The one cost of the forward step is the learned one; the task's own are only measured.
         learned = replace(task, constraints=("learned",), limits=(0.0,))
         return State(
@@ -414,7 +407,7 @@ def constraint_loss(
     allowed, sampled = zeta(expert.observation, expert.action), zeta(batch.observation, batch.action)
 
     def mean(values: Float[Array, "time episodes"]) -> Float[Array, ""]:
-        return jnp.mean(jnp.sum(jnp.where(batch.valid, values, 0.0), axis=0)) / expert.length
+        return jnp.mean(values, where=batch.valid)
 
     likelihood = jnp.mean(jnp.log(allowed + EPSILON)) - mean(weight * jnp.log(sampled + EPSILON))
     return -likelihood + regulariser * (jnp.mean(1 - allowed) + mean(1 - sampled))
