@@ -23,9 +23,7 @@ def mujoco() -> Any:
     try:
         import mujoco
     except ImportError as error:
-        raise DependencyNotInstalled(
-            'MuJoCo is not installed: run `pip install "surefoot[mujoco]"`.'
-        ) from error
+        raise DependencyNotInstalled('mujoco; run `pip install "surefoot[mujoco]"`.') from error
     return mujoco
 
 

@@ -211,9 +211,10 @@ def _make_gymnasium(name: str, options: dict[str, Any]) -> Any:
         # Gymnasium's own checker only warns, at each start; surefoot.worlds.check says more, when asked.
         return gymnasium.make(name, disable_env_checker=True, **options)
     except gymnasium.error.DependencyNotInstalled as error:
+        hint = 'for MuJoCo, `pip install "surefoot[mujoco]"`.'
         raise SurefootError(
-            f"'gymnasium:{name}' needs a package that is not installed: {error}; "
-            'for MuJoCo, `pip install "surefoot[mujoco]"`.'
+            f"'gymnasium:{name}' needs a package that is not installed: {error}"
+            + ("" if "surefoot[mujoco]" in str(error) else f"; {hint}")
         ) from error
     except TypeError as error:
         raise _option_error(f"gymnasium:{name}", options, error) from error
