@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def test_wrong_use_is_refused_clearly() -> None:
         CustomAnt(render_mode="rgb")
 
 
+@pytest.mark.skipif(find_library("EGL") is None, reason="this machine cannot draw without a screen")
 def test_pictures_show_the_ant() -> None:
     env = CustomAnt(render_mode="rgb_array")
     env.reset(seed=0)
