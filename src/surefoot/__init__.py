@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from surefoot.task import Task
     from surefoot.training.fit import fit, resume
     from surefoot.training.policy_io import load_policy
+    from surefoot.training.reward_io import load_reward
     from surefoot.training.run import Run
     from surefoot.worlds import make
     from surefoot.worlds.gym_world import GymWorld
     from surefoot.worlds.jax_world import JaxWorld
+    from surefoot.worlds.relabel import relabel
 
 __version__ = "0.1.0"
 
@@ -59,7 +61,9 @@ __all__ = [
     "evaluate",
     "fit",
     "load_policy",
+    "load_reward",
     "make",
+    "relabel",
     "resume",
     "worlds",
 ]
@@ -82,7 +86,9 @@ _WHERE = {
     "evaluate": "evaluation.evaluate:evaluate",
     "fit": "training.fit:fit",
     "load_policy": "training.policy_io:load_policy",
+    "load_reward": "training.reward_io:load_reward",
     "make": "worlds:make",
+    "relabel": "worlds.relabel:relabel",
     "resume": "training.fit:resume",
     "worlds": "worlds:",
 }

@@ -22,6 +22,7 @@ COMMANDS = {
     "render": "draw a run's rollouts as an animation",
     "demos": "demonstrations: collect, show, import, list",
     "expert": "train an expert, whose best episodes can be demonstrations",
+    "reward": "show the reward that a run recovered",
     "reproduce": "run a paper's experiment",
     "list": "list algorithms, environments, demonstrations, experiments or runs",
 }

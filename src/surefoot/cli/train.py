@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 import textwrap
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ Examples:
       five seeds at once, in one compiled program, beside demonstrations that keep both constraints
   surefoot train scopil --demos marble-maze/two-modes --board island --epsilon 0.05
       another board, and a setting of the algorithm
+  surefoot train sac --env DisabledAnt-v0 --reward runs/recovered
+      from scratch on a reward that another run recovered, see docs/rewards.md
   surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left
       any Gymnasium environment; the cost is a function in mycosts.py, see docs/environments.md
 
@@ -67,6 +70,17 @@ class RunOptions:
     """Environment steps between two rows of metrics; chosen from --steps if not given."""
     evaluate_every: int | None = None
     """Environment steps between two evaluations while training; none if not given."""
+    learned_reward: str | None = None
+    """Learn from the reward that this run recovered (of firl, say), in the place of the environment's own.
+    Returns are still the environment's. Short: --reward RUN."""
+    prior: str | None = None
+    """Add the reward that this run recovered to the environment's own, as potential-based shaping."""
+    prior_weight: float = 0.1
+    """Weight of --prior."""
+    prior_discount: float = 0.99
+    """Discount of --prior; the algorithm's own keeps the best policies what they are."""
+    reward_seed: int | None = None
+    """Seed of the run that these name; its first if not given."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints."""
     progress: bool = True
@@ -113,9 +127,10 @@ def main(argv: list[str]) -> int:
 
     learner_class = algorithm(name)
     prog = f"surefoot train {name}"
+    environment = environment_options(peek(rest, "--env", RunOptions.env))
     options = parse(
-        options_of(learner_class, environment_options(peek(rest, "--env", RunOptions.env))),
-        rest,
+        options_of(learner_class, environment),
+        _learned(rest, environment),
         prog=prog,
         description=(learner_class.__doc__ or "").partition("\n\n")[0],
     )
@@ -153,7 +168,7 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         }
     run = fit(
         learner,
-        worlds.make(options.env, envs=options.envs, **world_options),
+        _rewarded(worlds.make(options.env, envs=options.envs, **world_options), options),
         demonstrations=options.demos,
         steps=options.steps,
         seeds=seeds,
@@ -166,6 +181,29 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         command=command,
     )
     say_next(run.path)
+
+
+def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
+    """``words`` with --learned-reward for --reward, unless that means an option of the environment."""
+    own = "reward" in {each.name for each in dataclasses.fields(environment)}
+    if own and not Path(peek(words, "--reward", "")).joinpath("reward").is_dir():
+        return list(words)
+    return [re.sub(r"^--reward(?==|$)", "--learned-reward", word) for word in words]
+
+
+def _rewarded(world: Any, options: RunOptions) -> Any:
+    """``world`` with the reward that the options name, if any."""
+    path = options.learned_reward or options.prior
+    if path is None:
+        return world
+    if options.learned_reward and options.prior:
+        raise SurefootError("--reward replaces the environment's own, --prior adds to it; give one of them.")
+    from surefoot.training.reward_io import load_reward
+    from surefoot.worlds.relabel import relabel
+
+    weight = None if options.learned_reward else options.prior_weight
+    reward = load_reward(path, options.reward_seed)
+    return relabel(world, reward, prior_weight=weight, discount=options.prior_discount)
 
 
 def peek(words: Sequence[str], flag: str, default: str) -> str:

@@ -113,8 +113,13 @@ class Compiled:
 
     def policies(self, tree: Any) -> list[Any]:
         """One policy a seed."""
-        stacked = _policies(self.learner, tree["state"])
+        return self._each(_policies(self.learner, tree["state"]))
 
+    def rewards(self, tree: Any) -> list[Any]:
+        """One learned reward a seed, of a learner that learns one."""
+        return self._each(eqx.filter_vmap(self.learner.reward)(tree["state"]))
+
+    def _each(self, stacked: Any) -> list[Any]:
         def take(seed: int) -> Any:
             return jax.tree.map(lambda x: x[seed] if eqx.is_array(x) else x, stacked)
 
@@ -200,6 +205,9 @@ class Hosted:
 
     def policies(self, tree: Any) -> list[Any]:
         return [unwrap(self.learner.policy(state)) for state in tree["state"]]
+
+    def rewards(self, tree: Any) -> list[Any]:
+        return [self.learner.reward(state) for state in tree["state"]]
 
 
 # Compiled programs: functions of their arguments alone, so that two runs of the same form share them.

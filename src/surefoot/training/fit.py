@@ -24,15 +24,17 @@ import numpy as np
 from surefoot.algorithms import name_of
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError, check_range
-from surefoot.training import checkpoint, enable_compilation_cache, metrics, policy_io
+from surefoot.training import checkpoint, enable_compilation_cache, metrics, policy_io, reward_io
 from surefoot.training.engine import Compiled, Hosted, engine_for
 from surefoot.training.log import Guard, Log
 from surefoot.training.plan import (
     Plan,
     check_demonstrations,
     checked_seeds,
+    describe_reward,
     describe_task,
     keep_demonstrations,
+    keep_reward,
     load_demonstrations,
     make_plan,
     origin_of,
@@ -51,6 +53,7 @@ from surefoot.training.run import (
     versions,
 )
 from surefoot.worlds import describe
+from surefoot.worlds.relabel import own
 
 _CHECKPOINTS = 2
 """How many checkpoints are kept: the newest, and one to fall back on."""
@@ -111,7 +114,7 @@ def fit(
             f"'{world.task.name}' has no horizon, so its episodes cannot be evaluated; "
             "leave out evaluate_every."
         )
-    description = describe(world)
+    description = describe(own(world))
     if isinstance(demonstrations, str):
         demonstrations, source = load_demonstrations(demonstrations), source or demonstrations
     check_demonstrations(learner, world, demonstrations, description)
@@ -120,6 +123,7 @@ def fit(
     config: dict[str, Any] = {
         "learner": {"name": name_of(learner), "options": options_of(learner)},
         "world": description,
+        "reward": describe_reward(world),
         "demonstrations": None if demonstrations is None else origin_of(demonstrations, source),
         "task": describe_task(world),
         "seeds": list(seeds),
@@ -137,6 +141,7 @@ def fit(
     try:
         if demonstrations is not None and config["demonstrations"]["source"] is None:
             keep_demonstrations(demonstrations, made)
+        keep_reward(world, made)
         return _train(made, engine, plan, show=progress)
     except Exception:
         if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
@@ -162,7 +167,7 @@ def resume(
     enable_compilation_cache()
     config = run.config
     learner = same_learner(config, learner)
-    world = same_world(config, world)
+    world = same_world(run, world)
     demonstrations = reload_demonstrations(run)
     plan = Plan.of(config)
     check_demonstrations(learner, world, demonstrations, config["world"])
@@ -178,7 +183,7 @@ def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: A
     """
     run = path if isinstance(path, Run) else Run(path)
     learner = same_learner(run.config, learner)
-    world = same_world(run.config, world)
+    world = same_world(run, world)
     engine = engine_for(learner, world, reload_demonstrations(run), run.seeds, run.config["block"])
     found = _newest(run, engine, lambda text: None)
     if found is None:
@@ -274,6 +279,10 @@ def _save(run: Run, engine: Compiled | Hosted, tree: Any, done: int, log: Log) -
         policy_io.save_policy(run.path / "policy", policies, engine.world.task, run.seeds, notes=notes)
     else:
         log.warn_once("export", "this kind of policy cannot be exported; use surefoot.training.fit.restore.")
+    if hasattr(engine.learner, "reward"):
+        notes = {"algorithm": run.config["learner"]["name"], "iteration": done}
+        task = engine.world.task
+        reward_io.save_reward(run.path / "reward", engine.rewards(tree), task, run.seeds, notes=notes)
     path = run.path / "checkpoints" / f"{done}.safetensors"
     checkpoint.save(path, engine.saved(tree), {"iteration": done, "config": _digest(run.config)})
     for old in run.checkpoints()[_CHECKPOINTS:]:
@@ -297,6 +306,9 @@ def _digest(config: Mapping[str, Any]) -> str:
     """SHA-256 of what decides the numbers of a run."""
     origin = config["demonstrations"]
     decisive = {key: config[key] for key in ("learner", "world", "seeds", "block")}
+    reward = config.get("reward")
+    if reward is not None:
+        decisive["reward"] = {key: value for key, value in reward.items() if key != "path"}
     text = json.dumps([decisive, origin and origin["digest"]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -16,8 +16,13 @@ from surefoot.algorithms import name_of
 from surefoot.data import demonstrations as sets
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError
-from surefoot.training.run import Run, learner_from, options_of
+from surefoot.training.reward_io import load_reward
+from surefoot.training.run import Run, atomic_write, learner_from, options_of
 from surefoot.worlds import describe, from_description
+from surefoot.worlds.relabel import RelabelledWorld, own, relabel
+
+_GIVEN = "given_reward"
+"""Folder in a run with a copy of the reward that it was trained on, if that was not the environment's own."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +180,50 @@ def same_learner(config: Mapping[str, Any], learner: Any) -> Any:
     return learner
 
 
-def same_world(config: Mapping[str, Any], world: Any) -> Any:
+def same_world(run: Run, world: Any) -> Any:
     """The world of a run: made again, or the given one if it is the same."""
-    recorded = config["world"]
+    recorded, reward = run.config["world"], run.config.get("reward")
     if world is None:
-        return from_description(recorded)
-    given = json.loads(json.dumps(describe(world)))
-    same = given == recorded if recorded.get("id") else describe_task(world) == config["task"]
+        return _relabelled(from_description(recorded), run, reward)
+    given = json.loads(json.dumps(describe(own(world))))
+    same = given == recorded if recorded.get("id") else describe_task(world) == run.config["task"]
     if not same:
         raise SurefootError(f"The run was trained in {recorded}, not in {given}; give the same world.")
+    if _decisive(describe_reward(world)) != _decisive(reward):
+        raise SurefootError(
+            f"The run was trained with the reward {reward or 'of the environment'}, not with "
+            f"{describe_reward(world) or 'that of the environment'}; give the same world."
+        )
     return world
+
+
+def _decisive(reward: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return reward and {key: value for key, value in reward.items() if key != "path" or value is None}
+
+
+def describe_reward(world: Any) -> dict[str, Any] | None:
+    """Where the reward comes from that replaces the environment's own or is added to it, if any."""
+    if not isinstance(world, RelabelledWorld):
+        return None
+    return {"path": None} if world.origin is None else json.loads(world.origin)
+
+
+def keep_reward(world: Any, run: Run) -> None:
+    """A copy of the reward's files in the run folder."""
+    origin = describe_reward(world)
+    if origin is not None and origin["path"] is not None:
+        for name in ("reward.json", f"seed-{origin['seed']}.safetensors"):
+            atomic_write(run.path / _GIVEN / name, (Path(origin["path"]) / name).read_bytes())
+
+
+def _relabelled(world: Any, run: Run, origin: Mapping[str, Any] | None) -> Any:
+    if origin is None:
+        return world
+    if origin["path"] is None:
+        raise SurefootError(
+            "The reward of this run was a function, which is not kept; give the world again (world=...)."
+        )
+    reward = load_reward(run.path / _GIVEN, origin["seed"])
+    if reward.digest != origin["digest"]:
+        raise SurefootError(f"{run.path / _GIVEN} has changed since this run began; train again.")
+    return relabel(world, reward, prior_weight=origin["prior_weight"], discount=origin["discount"])
