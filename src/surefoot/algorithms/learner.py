@@ -19,7 +19,8 @@ Metrics = dict[str, Float[Array, ""]]
 class Learner(Protocol):
     """An algorithm: an immutable Equinox module whose fields are its settings.
 
-    It never logs, prints, saves or knows about seeds.
+    It never logs, prints, saves or knows about seeds. One that recovers a reward has a method
+    ``reward(state)`` as well, which returns a ``RewardNetwork``; the run folder keeps it apart.
     """
 
     needs_demonstrations: ClassVar[bool]

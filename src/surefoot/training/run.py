@@ -6,6 +6,8 @@
 | ``metrics.csv`` | one row per logged block and seed, append-only |
 | ``checkpoints/ITERATION.safetensors`` | the whole training state, the last two |
 | ``policy/`` | the policies alone, for use elsewhere |
+| ``reward/`` | the learned rewards alone, of methods that learn one |
+| ``given_reward/`` | a copy of the learned reward that it was trained on, if it was |
 | ``warnings.json`` | signatures of failure that were seen |
 | ``evaluation.json``, ``rollouts.npz``, ``summary.json`` | written by evaluation |
 | ``tensorboard/`` | where tensorboardX is installed |
