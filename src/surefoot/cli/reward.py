@@ -105,11 +105,11 @@ def bounds(about: dict[str, Any]) -> tuple[float, float, float, float] | None:
 def _maps(rewards: dict[str, Any], about: dict[str, Any], box: tuple[float, float, float, float]) -> Any:
     from surefoot.reports import rewards as pictures
 
-    x, y = (np.linspace(*box[i : i + 2], GRID, dtype=np.float32) for i in (0, 2))
+    x, y = np.linspace(box[0], box[1], GRID), np.linspace(box[2], box[3], GRID)
     states = np.zeros((GRID, GRID, len(about["observation"]["low"])), np.float32)
     states[..., about["indices"][0]], states[..., about["indices"][1]] = x[None, :], y[:, None]
     values = {name: np.asarray(reward(states)) for name, reward in rewards.items()}
-    labels = tuple(f"state {index}" for index in about["indices"])
+    labels = (f"state {about['indices'][0]}", f"state {about['indices'][1]}")
     figure = pictures.heat_maps(values, box, labels, title=f"Reward recovered on {about['environment']}")
     return figure, np.stack(list(values.values()))
 

@@ -39,6 +39,7 @@ def heat_maps(
     low, high = (limit([limit(v[np.isfinite(v)]) for v in shown.values()]) for limit in (np.min, np.max))
     figure = Figure(figsize=(3.1 * len(shown) + 0.9, 3.3), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(shown), sharey=True, squeeze=True))
+    drawn: Any = None
     for ax, (name, grid) in zip(axes, shown.items(), strict=True):
         drawn = ax.imshow(grid, origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis")
         ax.set(title=name, xlabel=labels[0])

@@ -198,7 +198,9 @@ def same_world(run: Run, world: Any) -> Any:
 
 
 def _decisive(reward: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return reward and {key: value for key, value in reward.items() if key != "path" or value is None}
+    if reward is None:
+        return None
+    return {key: value for key, value in reward.items() if key != "path" or value is None}
 
 
 def describe_reward(world: Any) -> dict[str, Any] | None:

@@ -141,10 +141,10 @@ def load_reward(path: str | os.PathLike[str], seed: int | None = None) -> Learne
     from safetensors.numpy import load
 
     folder, about = describe_reward(path)
-    seed = about["seeds"][0] if seed is None else seed
-    if seed not in about["seeds"]:
-        raise SurefootError(f"{folder} has no seed {seed}; it has {about['seeds']}.")
-    file = folder / f"seed-{seed}.safetensors"
+    chosen: int = about["seeds"][0] if seed is None else seed
+    if chosen not in about["seeds"]:
+        raise SurefootError(f"{folder} has no seed {chosen}; it has {about['seeds']}.")
+    file = folder / f"seed-{chosen}.safetensors"
     try:
         data = file.read_bytes()
         tensors = load(data)
@@ -165,7 +165,7 @@ def load_reward(path: str | os.PathLike[str], seed: int | None = None) -> Learne
     if not all(0 <= index < size for index in network.indices):
         raise SurefootError(f"{folder / 'reward.json'} is damaged; restore it, or train the reward again.")
     digest = hashlib.sha256(data + json.dumps(about["indices"]).encode()).hexdigest()
-    return LearnedReward(network, size, about["environment"], str(folder.resolve()), int(seed), digest)
+    return LearnedReward(network, size, about["environment"], str(folder.resolve()), chosen, digest)
 
 
 def _tensors(reward: RewardNetwork) -> dict[str, np.ndarray]:
