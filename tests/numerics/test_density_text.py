@@ -81,7 +81,7 @@ def test_nothing_is_the_empty_text():
         (Kde(jnp.zeros((5_001, 2)), 1.0), "KDE of 5001 points is too long"),
         (7, "is not a density"),
     ],
-    ids=str,
+    ids=lambda value: "a function" if callable(value) else str(value),
 )
 def test_clear_errors(given, words):
     with pytest.raises(SurefootError, match=words):

@@ -578,7 +578,7 @@ def imported(path: str) -> Callable[[Array], Array]:
     if added:
         sys.path.insert(0, folder)
     try:
-        found = getattr(import_module(module), name)
+        found: Any = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SurefootError(f"The density '{path}' cannot be imported: {error}.") from error
     finally:

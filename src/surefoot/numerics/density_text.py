@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -85,7 +85,7 @@ def density_of(text: Any) -> Any:
     if isinstance(text, Density):
         return text
     if callable(text):
-        return Function(text)
+        return Function(cast("Any", text))
     if not isinstance(text, str):
         return _from_json(text)
     if text in NAMED:
