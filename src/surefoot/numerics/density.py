@@ -586,4 +586,4 @@ def imported(path: str) -> Callable[[Array], Array]:
             sys.path.remove(folder)
     if not callable(found) or inspect.isclass(found):
         raise SurefootError(f"'{path}' is not a function.")
-    return found
+    return cast("Callable[[Array], Array]", found)
