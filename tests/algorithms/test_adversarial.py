@@ -1,0 +1,207 @@
+"""GAIL, f-MAX, AIRL and SMM."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import surefoot as sf
+from surefoot.algorithms.imitation import adversarial
+from surefoot.algorithms.imitation.airl import Airl
+from surefoot.algorithms.imitation.fmax import Fmax
+from surefoot.algorithms.imitation.gail import Gail
+from surefoot.algorithms.imitation.smm import Smm
+from surefoot.data.demonstrations import Demonstrations
+from surefoot.data.replay import Transition
+from surefoot.errors import SurefootError
+from surefoot.numerics.density import Gaussian, Kde
+from surefoot.training.metrics import is_episode_metric
+from surefoot.training.run import learner_from, options_of
+
+WORLD = sf.make("PointMass-v0", envs=16)
+TASK = WORLD.task
+SMALL = {
+    "hidden": (32, 32),
+    "batch_size": 32,
+    "steps_per_iteration": 96,
+    "steps_per_round": 48,
+    "learning_starts": 48,
+}
+SMALL_RATIO = {"ratio_hidden": 16, "ratio_batch_size": 32, "updates_per_step": 0.5, "ratio_updates": 4}
+DENSITY = {"density": "point-mass/gaussian", "trajectories": 20, "expert_samples": 200}
+
+
+def walks(episodes=4, length=29):
+    """Straight walks from the corner, at a pace and direction of their own."""
+    rng = np.random.default_rng(0)
+    moves = np.array([0.12, 0.06]) + 0.01 * rng.normal(size=(episodes, 1, 2))
+    states = (moves * np.arange(length + 1)[:, None]).astype(np.float32)
+    ends = np.zeros((episodes, length), bool)
+    ends[:, -1] = True
+    return Demonstrations(
+        observations=states[:, :-1].reshape(-1, 2),
+        actions=np.repeat(moves, length, axis=1).reshape(-1, 2).astype(np.float32),
+        rewards=np.zeros(ends.size),
+        costs=np.zeros((ends.size, 0)),
+        terminations=np.zeros(ends.size, bool),
+        truncations=ends.ravel(),
+        lengths=np.full(episodes, length),
+        final_observations=states[:, -1],
+    )
+
+
+LEARNERS = {
+    "gail": Gail(**SMALL, **SMALL_RATIO, **DENSITY, ratio_blocks=1, ratio_network="batch-norm"),
+    "fmax": Fmax(**SMALL, **SMALL_RATIO, ratio_blocks=1, penalty=1.0),
+    "airl": Airl(**SMALL, **{k: v for k, v in SMALL_RATIO.items() if k != "ratio_hidden"}, reward_hidden=16),
+    "smm": Smm(**SMALL, **DENSITY),
+}
+
+
+def batch(observation):
+    observation = jnp.asarray(observation, jnp.float32)
+    zero = jnp.zeros(len(observation))
+    return Transition(
+        observation,
+        jnp.zeros((len(observation), 2)),
+        zero,
+        jnp.zeros((len(observation), 0)),
+        observation,
+        zero,
+    )
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_two_iterations_learn_something_finite(name):
+    learner = LEARNERS[name]
+    assert learner_from(name, options_of(learner)) == learner
+    demonstrations = None if learner.density else walks()
+    state, world = learner.init(TASK, jax.random.key(0), demonstrations=demonstrations), WORLD
+    before = eqx.filter(learner.policy(state), eqx.is_array)
+    iterate = eqx.filter_jit(learner.iteration)
+    for seed in range(2):
+        state, world, metrics = iterate(state, world, jax.random.key(seed))
+    # In 12 steps an environment no episode ends.
+    learned = {
+        name: value for name, value in metrics.items() if learner.trajectories or not is_episode_metric(name)
+    }
+    assert "actor_loss" in learned
+    assert all(np.isfinite(value) for value in learned.values()), learned
+    assert ("forward_kl" in metrics) == bool(learner.density)
+    after = eqx.filter(learner.policy(state), eqx.is_array)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, after)
+    assert min(jax.tree.leaves(moved)) > 0
+    assert int(state.steps) == 192
+
+
+def fixed(learner, logit):
+    """A state whose discriminator says ``logit`` everywhere."""
+    state = learner.init(TASK, jax.random.key(0), demonstrations=walks())
+    return eqx.tree_at(lambda s: s.discriminator, state, lambda x: jnp.full(x.shape[:-1], logit))
+
+
+@pytest.mark.parametrize("logit", [-3.0, 0.0, 2.0, 9.0])
+def test_rewards_of_a_logit(logit):
+    share = 1 / (1 + np.exp(-logit))
+    cases = [
+        (Gail(), -np.log(1 - share)),
+        (Gail(form="log-d"), np.log(share)),
+        (Fmax(), logit),
+        (Fmax(divergence="fkl"), np.clip(-logit * np.exp(logit), -10, 10)),
+        (Fmax(reward_scale=0.2), 0.2 * logit),
+    ]
+    for learner, expected in cases:
+        found = learner.relabel(fixed(learner, logit), batch([(1.0, 2.0)]))
+        np.testing.assert_allclose(found, [expected], rtol=2e-4, atol=1e-6)
+
+
+def test_airl_logit_is_shaped_reward_minus_log_policy():
+    learner = Airl(reward_hidden=8, normalise=True)
+    state = learner.init(TASK, jax.random.key(0), demonstrations=walks())
+    now, after = jnp.array([(0.3, 0.1), (1.0, 2.0)]), jnp.array([(0.5, 0.2), (1.5, 2.0)])
+    action = jnp.array([(0.2, 0.1), (0.5, 0.0)])
+    pairs = state.scale.batch(adversarial.Pairs(now, action, after))
+    network = state.discriminator.network
+    network = eqx.tree_at(lambda n: n.shaping.body.biases[-1], network, jnp.array([3.0]))
+    r = learner.reward(state)  # of plain observations
+
+    def v(x):  # the same network but for its last bias
+        return r(x) - float(network.reward.body.biases[-1][0]) + 3.0
+
+    log_pi = learner.policy(state).log_prob(now, action)
+    expected = r(now) + 0.99 * v(after) - v(now) - log_pi
+    np.testing.assert_allclose(learner.logit(state, network, pairs), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(learner.relabel(state, batch(state.scale(now))), r(now), rtol=1e-3, atol=1e-5)
+
+
+def test_scaled_policies_and_plain_ones_act_alike():
+    learner = Gail(normalise=True)
+    state = learner.init(TASK, jax.random.key(0), demonstrations=walks())
+    observation = jnp.array([(0.3, 0.1), (3.0, 2.0)])
+    inside = state.agent.actor.mode(state.scale(observation))
+    np.testing.assert_allclose(learner.policy(state).mode(observation), inside, rtol=1e-4, atol=1e-6)
+    demonstrated = state.scale(state.expert.trajectories.reshape(-1, 2))
+    np.testing.assert_allclose(demonstrated.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(demonstrated.std(axis=0), 1, rtol=1e-4)
+
+
+def filled(learner, states):
+    """A state whose buffer holds ``states``, and otherwise nothing."""
+    state = learner.init(TASK, jax.random.key(0))
+    data = eqx.tree_at(
+        lambda d: d.observation,
+        state.replay.data,
+        state.replay.data.observation.at[: len(states)].set(jnp.asarray(states)),
+    )
+    replay = eqx.tree_at(
+        lambda r: (r.data, r.size), state.replay, (data, jnp.asarray(len(states), jnp.int32))
+    )
+    return eqx.tree_at(lambda s: s.replay, state, replay)
+
+
+def test_rows_that_were_never_written_do_not_count():
+    states = np.random.default_rng(0).uniform(0.5, 2.0, (300, 2)).astype(np.float32)
+    learner = Fmax(density=Gaussian((1, 1), 0.5))
+    state = filled(learner, states)
+    x = jnp.asarray(states[:50])
+    expected = jnp.exp(Gaussian((1, 1), 0.5).log_prob(x)) / jnp.exp(
+        Kde(jnp.asarray(states), learner.bandwidth).log_prob(x)
+    )
+    found = adversarial.importance(learner, state.replay, (0, 1), x)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_smm_rewards_what_was_visited_less_than_it_should():
+    rng = np.random.default_rng(1)
+    learner = Smm(density=Gaussian((2, 2), 0.5), bandwidth=0.5)
+    state = filled(learner, rng.normal((2.6, 2.0), 0.5, (2_000, 2)).astype(np.float32))
+    where = jnp.array([(1.7, 2.0), (2.3, 2.0), (2.9, 2.0)])
+    # The buffer is the wanted density moved by 0.6, so the log-ratio falls by 0.6 / 0.25 a unit of x.
+    found = learner.relabel(state, where)
+    np.testing.assert_allclose(found, (2.3 - where[:, 0]) * 2.4, atol=0.5)
+    assert np.all(np.diff(found) < 0)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Gail(form="d"), "Unknown form 'd'"),
+        (lambda: Fmax(divergence="js"), "Unknown divergence of f-MAX 'js'"),
+        (lambda: Gail(ratio_network="cnn"), "Unknown ratio_network 'cnn'"),
+        (lambda: Gail(ratio_updates=7), "cannot be shared out evenly"),
+        (lambda: Gail(steps_per_iteration=1_500), "must be a multiple of steps_per_round = 1000"),
+        (lambda: Airl(reward_hidden=0), "reward_hidden = 0 is out of range"),
+        (lambda: Fmax(density="point-mass/gaussian", normalise=True), "cannot be used with a density"),
+        (
+            lambda: Gail(density='{"outside-disc": {"centre": [0, 0], "radius": 1}}'),
+            "importance weights need",
+        ),
+        (lambda: Smm().init(TASK, jax.random.key(0)), "neither is given"),
+    ],
+)
+def test_clear_errors(make, words):
+    with pytest.raises(SurefootError, match=words):
+        make()
