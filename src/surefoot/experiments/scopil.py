@@ -64,8 +64,8 @@ SCALES = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "discrete-sac": {},
     "bc": {},
-    # Found by sweeps on zone+speed: PPO first finds the reward, nu starts high and moves slowly, and zeta moves
-    # a little at a time. With other values the policy often forgot the goal.
+    # Found by sweeps on zone+speed: PPO first finds the reward, nu starts high and moves slowly, and zeta
+    # moves a little at a time. With other values the policy often forgot the goal.
     "icrl": {
         "forward_updates": 2, "warmup": 15, "learning_rate": 1e-3, "entropy_weight": 0.01,
         "gradient_norm": 100.0, "cost_discount": 0.9, "multiplier_start": 3.0,

@@ -7,8 +7,8 @@ It never acts in the world; ``steps`` counts gradient steps.
 
 The policy is categorical for discrete actions. For continuous ones it is the squashed Gaussian of SAC, and
 the likelihood is that of the squashed action: log N(u) - sum log(1 - tanh(u)^2) at u = atanh(a). An action on
-a bound, where atanh is infinite, counts as one just inside. (Fitting the Gaussian to ``a`` itself while acting
-still squashes, would shrink every action: 1 would become tanh(1) = 0.76.)
+a bound, where atanh is infinite, counts as one just inside. (Fitting the Gaussian to ``a`` itself, while
+acting still squashes, would shrink every action: 1 would become tanh(1) = 0.76.)
 """
 
 from __future__ import annotations
