@@ -154,7 +154,8 @@ def _page(chosen: Experiment, options: Options) -> int:
     from surefoot.experiments.results import read_summary
 
     records = read_summary(options.out / chosen.name / options.scale / "summary.json")
-    print(f"Page: {attribute(chosen.page)(records, options.scale, options.pages)}")
+    runs = options.runs / chosen.name / options.scale
+    print(f"Page: {attribute(chosen.page)(records, options.scale, options.pages, runs)}")
     return 0
 
 

@@ -20,11 +20,13 @@ from surefoot.errors import SurefootError, unknown
 
 EXPERIMENTS = {
     "scopil": "scopil:EXPERIMENT",
+    "firl-density": "firl_density:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
 
 ABOUT = {
     "scopil": "SCOPIL, its ablations, SAC, BC and ICRL on the Marble Maze; sensitivity and robustness",
+    "firl-density": "f-IRL, MaxEnt IRL, f-MAX and GAIL brought to a state density; KL against epochs",
 }
 """One line each, for lists and help."""
 
@@ -65,6 +67,9 @@ class Cell:
     """Part of the experiment, such as ``sensitivity``."""
     published: Mapping[str, float] = field(default_factory=dict)
     """What the paper says about this cell, by metric."""
+    training_metrics: tuple[str, ...] = ()
+    """Metrics of the training that count as numbers of the cell: their mean over the last tenth of the run,
+    and their curves, see :mod:`surefoot.experiments.training_metrics`."""
 
     @property
     def name(self) -> str:
@@ -82,7 +87,8 @@ class Cell:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
-        return cls(**{**values, "seeds": tuple(values["seeds"])})
+        tuples = {name: tuple(values.get(name, ())) for name in ("seeds", "training_metrics")}
+        return cls(**{**values, **tuples})
 
     def training_digest(self, context: Mapping[str, Any]) -> str:
         """Hex digest of everything that the trained policy depends on.
@@ -95,7 +101,9 @@ class Cell:
 
     def digest(self, context: Mapping[str, Any]) -> str:
         """Hex digest of everything that the cell's numbers depend on: training and evaluation."""
-        return _digest(self.training_digest(context), self.episodes)
+        # Only where there are some: cells without them keep the digest that they had before there were any.
+        more = (list(self.training_metrics),) if self.training_metrics else ()
+        return _digest(self.training_digest(context), self.episodes, *more)
 
 
 @dataclass(frozen=True)
@@ -110,8 +118,9 @@ class Experiment:
     """``module:function`` in this package: records -> claims of the paper with a verdict each
     (:class:`surefoot.experiments.results.Claim`)."""
     page: str
-    """``module:function`` in this package; the function takes ``(records, scale, folder)``, writes the
-    page and its figures into ``folder`` and returns the page's path."""
+    """``module:function`` in this package; the function takes ``(records, scale, folder, runs)``, writes
+    the page and its figures into ``folder`` and returns the page's path. ``runs`` is where the run folders
+    of the cells are, if they are still there."""
 
     def at(self, scale: str, only: tuple[str, ...] = ()) -> tuple[Cell, ...]:
         """The cells of a scale; with ``only``, those whose name matches one of the patterns.

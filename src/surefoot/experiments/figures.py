@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surefoot.evaluation.statistics import Estimate
+from surefoot.evaluation.statistics import Estimate, bootstrap_band
 from surefoot.training.run import atomic_write
 
 COLOURS = ("#444444", "#d62728", "#9467bd", "#8c564b", "#1f77b4", "#2ca02c", "#ff7f0e", "#17becf", "#7f7f7f")
@@ -135,6 +135,88 @@ def sensitivity(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
             axis.grid(alpha=0.25)
         grid[0][column].set_title(title, fontsize=9)
     _save(figure, path)
+
+
+def curves(
+    panels: Mapping[tuple[str, str], Mapping[str, tuple[Any, Any]]], path: Path, *, along: str
+) -> None:
+    """(column, row) -> method -> places ``[points]`` and values ``[seeds, points]``.
+
+    Drawn are the mean and a bootstrap band over seeds. ``along`` names the horizontal axis. The panels of a
+    row, or of a column, need not all be there.
+    """
+    figure, grid, columns, rows = _grid(panels, 3.6, 2.4, sharex="col")
+    style = _styles({str(key): panel for key, panel in panels.items()})
+    for (column, row), methods in panels.items():
+        axis = grid[rows.index(row)][columns.index(column)]
+        for method, (places, values) in methods.items():
+            colour, _ = style[method]
+            mean, lower, upper = bootstrap_band(values)
+            axis.fill_between(places, lower, upper, color=colour, alpha=0.15, linewidth=0)
+            axis.plot(places, mean, color=colour, linewidth=1.3, label=method)
+        axis.axhline(0.0, color="black", linewidth=0.6)
+        axis.grid(alpha=0.25)
+        axis.tick_params(labelsize=8)
+    for axis, column in zip(grid[0], columns, strict=True):
+        axis.set_title(column, fontsize=9)
+    for axis in grid[-1]:
+        axis.set_xlabel(along, fontsize=8)
+    for line, row in zip(grid, rows, strict=True):
+        line[0].set_ylabel(row, fontsize=8)
+    _legend(figure, [axis for line in grid for axis in line])
+    _save(figure, path)
+
+
+def states(
+    panels: Mapping[tuple[str, str], Any],
+    densities: Mapping[str, tuple[tuple[float, float, float, float], Any]],
+    path: Path,
+) -> None:
+    """(row, column) -> positions ``[seeds, points, 2]`` as dots, or nothing, over lines of equal density.
+
+    ``densities`` has for each row the edges (left, right, lower, upper) and the values ``[y, x]``.
+    """
+    swapped = {(column, row): points for (row, column), points in panels.items()}
+    figure, grid, columns, rows = _grid(swapped, 1.9, 2.0)
+    for (column, row), points in swapped.items():
+        axis = grid[rows.index(row)][columns.index(column)]
+        extent, density = densities[row]
+        if points is None:
+            axis.set_axis_off()
+            continue
+        for seed, dots in enumerate(points):
+            colour = COLOURS[(4 + seed) % len(COLOURS)]
+            # Thousands of dots, each an element of the file otherwise.
+            axis.plot(*dots.T, ".", color=colour, markersize=1.5, alpha=0.5, rasterized=True)
+        levels = [share * density.max() for share in (0.1, 0.4, 0.7, 0.95)]
+        axis.contour(density, levels=levels, extent=extent, colors="black", linewidths=0.7)
+        left, right, low, high = extent
+        margin = 0.03 * (right - left)
+        axis.set(xlim=(left - margin, right + margin), ylim=(low - margin, high + margin), aspect="equal")
+        axis.set(xticks=[], yticks=[])
+    for axis, column in zip(grid[0], columns, strict=True):
+        axis.set_title(column, fontsize=8)
+    for line, row in zip(grid, rows, strict=True):
+        line[0].set_ylabel(row, fontsize=8)
+    _save(figure, path)
+
+
+def _grid(
+    panels: Mapping[tuple[str, str], Any], width: float, height: float, **shared: Any
+) -> tuple[Any, list[list[Any]], list[str], list[str]]:
+    """A figure with an axis for each column and row of the keys; and the names of both."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = list(dict.fromkeys(column for column, _ in panels))
+    rows = list(dict.fromkeys(row for _, row in panels))
+    size = (width * len(columns), height * len(rows))
+    figure, axes = pyplot.subplots(
+        len(rows), len(columns), figsize=size, squeeze=False, layout="constrained", **shared
+    )
+    return figure, [list(line) for line in axes], columns, rows
 
 
 def _panels(count: int, width: float, height: float, ratios: Sequence[int] | None = None) -> tuple[Any, list]:

@@ -420,6 +420,10 @@ def headline(record: Record) -> str:
         value = record["metrics"].get(name, {}).get("estimate")
         if value is not None:
             words.append(f"{label} {value:.2f}" if name == "return" else f"{label} {100 * value:.1f} %")
+    words += [
+        f"{name.replace('_', ' ')} {record['metrics'][name]['estimate']:.3g}"
+        for name in record.get("curves", {})
+    ]
     return ", ".join(words) or "no metrics"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.evaluation.statistics import Estimate
-from surefoot.experiments import figures
+from surefoot.experiments import figures, pages
 from surefoot.experiments.results import (
     RATES,
     UNKNOWN,
@@ -23,7 +23,6 @@ from surefoot.experiments.results import (
     metric,
     overlap,
     show,
-    tally,
 )
 from surefoot.experiments.scopil import (
     BASE,
@@ -224,23 +223,27 @@ def _worst(table: Records, setting: str, name: str, pick: Callable[[list[float]]
 # Page -----------------------------------------------------------------------------------------------
 
 
-def write(records: Sequence[Record], scale: str, folder: str | Path) -> Path:
-    """Writes ``scopil.md`` and the figures ``scopil/*.svg`` into ``folder``; returns the page's path."""
+def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str | Path | None = None) -> Path:
+    """Writes ``scopil.md`` and the figures ``scopil/*.svg`` into ``folder``; returns the page's path.
+
+    ``runs``, the folder of the run folders, is not needed: all numbers are in the records.
+    """
+    del runs
     folder = Path(folder)
     table = Records(records)
     drawn = _figures(table, folder / "scopil")
     found = claims(records)
     parts = [
         _head(records, scale),
-        _summary(found),
+        pages.in_short(found, "settings x starts"),
         _main_tables(table, drawn),
         _two_modes(table),
         _sensitivity(table, drawn),
         _robustness(table),
         _greedy(table),
         _warnings(records),
-        _details(found),
-        _tail(records, scale),
+        pages.every_verdict(found),
+        pages.make_again(EXPERIMENT, records, scale),
     ]
     path = folder / "scopil.md"
     text = "\n\n".join(part for part in parts if part) + "\n"
@@ -249,8 +252,6 @@ def write(records: Sequence[Record], scale: str, folder: str | Path) -> Path:
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
-    versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
-    commands = sorted({record["command"] for record in records if record.get("command")})
     lines = [
         "# SCOPIL on the Marble Maze: our numbers beside the paper's claims",
         "",
@@ -262,41 +263,13 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "and the demonstrations here are our own design.",
         "",
         f"Scale: `{scale}`, {len(records)} cells, "
-        f"{_range(len(r['seeds']) for r in records if r['algorithm'] != 'expert')} seeds a cell. "
+        f"{pages.span(len(r['seeds']) for r in records if r['algorithm'] != 'expert')} seeds a cell. "
         "Every seed is evaluated from training and from test starts, with sampled actions unless a table "
         "says otherwise. Numbers are estimates with 95 % intervals.",
         "",
-        "Made with: " + " / ".join(f"`{command}`" for command in commands) + ".",
-        f"Versions: {' / '.join(versions)}.",
+        *pages.origin(records, scale),
     ]
-    if len(versions) > 1:
-        lines += ["", "**The cells were not all made with the same versions.**"]
-    if scale == "smoke":
-        lines += ["", "**Scale `smoke` only tests that everything runs. Its numbers mean nothing.**"]
     return "\n".join(lines)
-
-
-def _summary(found: Sequence[Claim]) -> str:
-    rows = []
-    for claim, met, missed, missing in tally(found):
-        open_ = sum(c.claim == claim and c.verdict.holds is not None and not c.verdict.certain for c in found)
-        rows.append(
-            (
-                claim,
-                f"{met} of {met + missed}" if met + missed else "-",
-                str(open_) if open_ else "",
-                str(missing) if missing else "",
-            )
-        )
-    head = ("claim", "met in (settings x starts)", "of all these, intervals leave open", "not measured")
-    return (
-        "## In short\n\n"
-        + markdown_table(head, rows)
-        + (
-            "\n\nA claim is *met* where the estimates meet it; the intervals leave it open where they do not "
-            "decide it by themselves. Each verdict is listed [below](#every-verdict)."
-        )
-    )
 
 
 def _main_tables(table: Records, drawn: Mapping[str, str]) -> str:
@@ -417,38 +390,12 @@ def _warnings(records: Sequence[Record]) -> str:
     return text + (markdown_table(("cell", "warning"), rows) if rows else "None in any cell.")
 
 
-def _details(found: Sequence[Claim]) -> str:
-    rows = [(claim.claim, claim.where, claim.ours, str(claim.verdict)) for claim in found]
-    return "## Every verdict\n\n" + markdown_table(("claim", "where", "ours", "verdict"), rows)
-
-
-def _tail(records: Sequence[Record], scale: str) -> str:
-    have = {record["cell"] for record in records}
-    missing = [cell.name for cell in EXPERIMENT.cells(scale) if cell.name not in have]
-    parts = [
-        "## Make it again\n",
-        "```\n"
-        f"surefoot reproduce scopil --scale {scale} --jobs 2\n"
-        f"surefoot reproduce scopil --scale {scale} --page\n"
-        "```",
-        f"Numbers: `results/scopil/{scale}/summary.json`. Cells and their settings: "
-        f"`surefoot reproduce scopil --scale {scale} --list`.",
-    ]
-    if missing:
-        parts.append("Cells that have not been run: " + ", ".join(f"`{name}`" for name in missing) + ".")
-    return "\n".join(parts)
+# Figures --------------------------------------------------------------------------------------------
 
 
 def _image(drawn: Mapping[str, str], name: str) -> str:
-    return f"![{FIGURES[name]}]({drawn[name]})\n\n*{FIGURES[name]}*" if name in drawn else ""
+    return pages.image(drawn[name], FIGURES[name]) if name in drawn else ""
 
-
-def _range(numbers: Iterable[int]) -> str:
-    values = sorted(set(numbers))
-    return "no" if not values else str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
-
-
-# Figures --------------------------------------------------------------------------------------------
 
 FIGURES = {
     "tradeoff": "Return over the share of violating episodes, one mark a method with both intervals; "

@@ -22,12 +22,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import SurefootError
-from surefoot.experiments import Cell
+from surefoot.experiments import Cell, training_metrics
 from surefoot.experiments.identity import digests
 from surefoot.experiments.results import read_json, versions
 from surefoot.training.run import write_json
@@ -35,6 +35,7 @@ from surefoot.training.run import write_json
 if TYPE_CHECKING:
     from surefoot.evaluation.episodes import EpisodeTable
     from surefoot.evaluation.statistics import Estimate
+    from surefoot.experiments.training_metrics import Curve
     from surefoot.training.run import Run
 
 EVALUATION_SEED = 12345
@@ -102,6 +103,8 @@ class Found:
     metrics: Mapping[str, Estimate]
     per_seed: Mapping[str, list[float]]
     warnings: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    """Of the metrics of training that the cell asks for."""
 
 
 def _train_and_evaluate(cell: Cell, place: Place, command: str, usable: bool) -> Found:
@@ -113,8 +116,16 @@ def _train_and_evaluate(cell: Cell, place: Place, command: str, usable: bool) ->
         prefix + name: values
         for prefix, table in found.tables.items()
         for name, values in each_seed(table).items()
+        if prefix + name in found.metrics  # not of a task without costs, or without success
     }
-    return Found(run.steps, found.metrics, per_seed, (*run.warnings(), *found.warnings))
+    trained = training_metrics.of(run.metrics(), cell.training_metrics)
+    return Found(
+        run.steps,
+        {**trained.metrics, **found.metrics},
+        {**trained.per_seed, **per_seed},
+        (*run.warnings(), *found.warnings),
+        trained.curves,
+    )
 
 
 def _trained(cell: Cell, place: Place, command: str, usable: bool) -> Run:
@@ -166,7 +177,7 @@ def each_seed(table: EpisodeTable) -> dict[str, list[float]]:
 
 def _record(cell: Cell, found: Found, command: str) -> dict[str, Any]:
     """An entry of ``summary.json``."""
-    return {
+    record: dict[str, Any] = {
         "method": cell.method,
         "environment": cell.environment,
         "setting": cell.setting,
@@ -186,6 +197,9 @@ def _record(cell: Cell, found: Found, command: str) -> dict[str, Any]:
         "per_seed": dict(found.per_seed),
         "warnings": list(found.warnings),
     }
+    if found.curves:
+        record["curves"] = {name: curve.as_dict() for name, curve in found.curves.items()}
+    return record
 
 
 def tuples(options: Mapping[str, Any]) -> dict[str, Any]:

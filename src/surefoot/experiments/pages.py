@@ -1,0 +1,80 @@
+"""Parts that the pages of all experiments have. Everything is computed from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from surefoot.experiments import Experiment
+from surefoot.experiments.results import Claim, Record, markdown_table, tally
+
+
+def origin(records: Sequence[Record], scale: str) -> list[str]:
+    """Lines that say by which commands and with which versions the numbers were made."""
+    versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
+    commands = sorted({record["command"] for record in records if record.get("command")})
+    lines = [
+        "Made with: " + " / ".join(f"`{command}`" for command in commands) + ".",
+        f"Versions: {' / '.join(versions)}.",
+    ]
+    if len(versions) > 1:
+        lines += ["", "**The cells were not all made with the same versions.**"]
+    if scale == "smoke":
+        lines += ["", "**Scale `smoke` only tests that everything runs. Its numbers mean nothing.**"]
+    return lines
+
+
+def in_short(found: Sequence[Claim], cases: str = "settings") -> str:
+    """The section that counts how often each claim is met; ``cases`` are what it is judged in."""
+    rows = []
+    for claim, met, missed, missing in tally(found):
+        open_ = sum(c.claim == claim and c.verdict.holds is not None and not c.verdict.certain for c in found)
+        rows.append(
+            (
+                claim,
+                f"{met} of {met + missed}" if met + missed else "-",
+                str(open_) if open_ else "",
+                str(missing) if missing else "",
+            )
+        )
+    head = ("claim", f"met in ({cases})", "of all these, intervals leave open", "not measured")
+    return (
+        "## In short\n\n"
+        + markdown_table(head, rows)
+        + (
+            "\n\nA claim is *met* where the estimates meet it; the intervals leave it open where they do not "
+            "decide it by themselves. Each verdict is listed [below](#every-verdict)."
+        )
+    )
+
+
+def every_verdict(found: Sequence[Claim]) -> str:
+    """The section with each claim in each case."""
+    rows = [(claim.claim, claim.where, claim.ours, str(claim.verdict)) for claim in found]
+    return "## Every verdict\n\n" + markdown_table(("claim", "where", "ours", "verdict"), rows)
+
+
+def make_again(experiment: Experiment, records: Sequence[Record], scale: str) -> str:
+    """The section that says how, and which cells have not been run."""
+    have = {record["cell"] for record in records}
+    missing = [cell.name for cell in experiment.cells(scale) if cell.name not in have]
+    reproduce = f"surefoot reproduce {experiment.name} --scale {scale}"
+    parts = [
+        "## Make it again\n",
+        f"```\n{reproduce} --jobs 2\n{reproduce} --page\n```",
+        f"Numbers: `results/{experiment.name}/{scale}/summary.json`. Cells and their settings: "
+        f"`{reproduce} --list`.",
+    ]
+    if missing:
+        parts.append("Cells that have not been run: " + ", ".join(f"`{name}`" for name in missing) + ".")
+    return "\n".join(parts)
+
+
+def image(path: str, caption: str) -> str:
+    """A picture with its caption below."""
+    return f"![{caption}]({path})\n\n*{caption}*"
+
+
+def span(numbers: Iterable[int]) -> str:
+    """``no``, ``3`` or ``3 to 5``."""
+    values = sorted(set(numbers))
+    return "no" if not values else str(values[0]) if len(values) == 1 else f"{values[0]} to {values[-1]}"
