@@ -3,6 +3,7 @@ import math
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,7 +192,8 @@ def test_page_shows_where_agents_go(records, tmp_path):
     )
     place = tmp_path / "runs" / "reacher-mixture" / "JS-f-IRL"
     place.mkdir(parents=True)
-    np.savez_compressed(place / "rollouts.npz", **table.arrays())
+    arrays: dict[str, Any] = table.arrays()
+    np.savez_compressed(place / "rollouts.npz", **arrays)
     positions = states(place, SETTINGS["reacher-mixture"])
     assert positions is not None and positions.shape == (2, 3 * 4, 2)
     np.testing.assert_array_equal(positions[1, 0], paths[1, 0, 1, :2])  # the start is left out
