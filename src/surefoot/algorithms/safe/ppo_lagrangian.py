@@ -121,7 +121,7 @@ class PpoLagrangian(eqx.Module):
     cost_value_weight: float = 0.5
     """c_C."""
     entropy_weight: float = 0.0
-    """c_2."""
+    """c_2, weight of the policy's entropy in the loss."""
     gradient_norm: float = 0.5
     """Longer gradients are scaled down to this norm."""
     target_kl: float = 0.02
