@@ -19,9 +19,15 @@ from surefoot import _gymnasium
 
 if TYPE_CHECKING:
     from surefoot import worlds
+    from surefoot.algorithms.imitation.airl import Airl
     from surefoot.algorithms.imitation.bc import Bc
+    from surefoot.algorithms.imitation.firl import Firl
+    from surefoot.algorithms.imitation.fmax import Fmax
+    from surefoot.algorithms.imitation.gail import Gail
     from surefoot.algorithms.imitation.icrl import Icrl
+    from surefoot.algorithms.imitation.maxent_irl import MaxEntIrl
     from surefoot.algorithms.imitation.scopil import Scopil
+    from surefoot.algorithms.imitation.smm import Smm
     from surefoot.algorithms.rl.discrete_sac import DiscreteSac
     from surefoot.algorithms.rl.ppo import Ppo
     from surefoot.algorithms.rl.sac import Sac
@@ -43,17 +49,23 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Airl",
     "Bc",
     "DiscreteSac",
+    "Firl",
+    "Fmax",
+    "Gail",
     "GymWorld",
     "Icrl",
     "JaxWorld",
     "MarbleMaze",
+    "MaxEntIrl",
     "Ppo",
     "PpoLagrangian",
     "Run",
     "Sac",
     "Scopil",
+    "Smm",
     "SurefootError",
     "Task",
     "__version__",
@@ -69,17 +81,23 @@ __all__ = [
 ]
 
 _WHERE = {
+    "Airl": "algorithms.imitation.airl:Airl",
     "Bc": "algorithms.imitation.bc:Bc",
     "DiscreteSac": "algorithms.rl.discrete_sac:DiscreteSac",
+    "Firl": "algorithms.imitation.firl:Firl",
+    "Fmax": "algorithms.imitation.fmax:Fmax",
+    "Gail": "algorithms.imitation.gail:Gail",
     "GymWorld": "worlds.gym_world:GymWorld",
     "Icrl": "algorithms.imitation.icrl:Icrl",
     "JaxWorld": "worlds.jax_world:JaxWorld",
     "MarbleMaze": "envs.marble_maze:MarbleMaze",
+    "MaxEntIrl": "algorithms.imitation.maxent_irl:MaxEntIrl",
     "Ppo": "algorithms.rl.ppo:Ppo",
     "PpoLagrangian": "algorithms.safe.ppo_lagrangian:PpoLagrangian",
     "Run": "training.run:Run",
     "Sac": "algorithms.rl.sac:Sac",
     "Scopil": "algorithms.imitation.scopil:Scopil",
+    "Smm": "algorithms.imitation.smm:Smm",
     "SurefootError": "errors:SurefootError",
     "Task": "task:Task",
     "demonstrations": "data.demonstrations:",

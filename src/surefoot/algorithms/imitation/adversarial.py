@@ -159,7 +159,7 @@ def init_state(
     indices = matching.chosen_indices(settings, task)
     size = task.observation.size
     scale = Scale(jnp.zeros(size), jnp.ones(size))
-    if settings.normalise:
+    if settings.normalise and expert.trajectories is not None:
         states = expert.trajectories.reshape(-1, size)
         std = jnp.std(states, axis=0)
         scale = Scale(jnp.mean(states, axis=0), jnp.where(std > 1e-6, std, 1.0))  # constant entries stay

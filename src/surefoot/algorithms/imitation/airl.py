@@ -158,7 +158,9 @@ class Airl(eqx.Module):
 
     def reward(self, state: State) -> RewardNetwork:
         """r of plain observations, which the run folder keeps: the scale is taken into its first layer."""
-        reward, index = state.discriminator.network.reward, jnp.asarray(state.indices)
+        network, index = state.discriminator.network, jnp.asarray(state.indices)
+        assert isinstance(network, ShapedReward)
+        reward = network.reward
         weight, bias = reward.embedding.weights[0], reward.embedding.biases[0]
         mean, std = state.scale.mean[index], state.scale.std[index]
         first = (weight / std[:, None], bias - (mean / std) @ weight)

@@ -275,14 +275,16 @@ class Firl(eqx.Module):
         """
         indices = jnp.asarray(state.reward.indices)
         x, ours = states[..., indices], agent[..., indices].reshape(-1, len(indices))
-        if self.divergence == "mmd":
-            witness = mmd_witness(state.expert.samples, ours, x)
-            return -witness, state, {"discrepancy": jnp.mean(witness)}
         if self.divergence in DIVERGENCES and self.density:
             expert, own = matching.density_log_ratio(self, x)
             log_ratio = jnp.maximum(expert - own, matching.LEAST_LOG_RATIO)
             metrics = {"log_ratio": jnp.mean(log_ratio), "zero_density": jnp.mean(jnp.isneginf(expert))}
             return divergence(self.divergence).h(log_ratio), state, metrics
+        assert state.expert.samples is not None  # as init made sure
+        if self.divergence == "mmd":
+            witness = mmd_witness(state.expert.samples, ours, x)
+            return -witness, state, {"discrepancy": jnp.mean(witness)}
+        assert state.ratio is not None
         loss = self._ratio_loss(state.expert.samples, ours)
         ratio, value = adversary.train(state.ratio, loss, self._ratio_adam(), key, self.ratio_updates)
         state = eqx.tree_at(lambda s: s.ratio, state, ratio)
@@ -437,7 +439,7 @@ def drawn(
 
 
 def descend(
-    settings: Any, reward: RewardNetwork, optimiser: optax.OptState, gradient: RewardNetwork
+    settings: Any, reward: RewardNetwork, optimiser: optax.OptState, gradient: Any
 ) -> tuple[RewardNetwork, optax.OptState]:
     """One step of the reward network."""
     update, optimiser = reward_adam(settings).update(

@@ -1,13 +1,14 @@
 """What methods share that bring an agent's states to those of an expert.
 
 The expert is either a density over states, or demonstrations. The agent's states are those of whole
-episodes, s_1 ... s_T: the first, s_0, is the world's choice and left out.
+episodes, s_1 ... s_T: the first, s_0, is the world's choice and left out. Of a method's ``settings``, the
+functions read ``density``, ``state_indices``, ``bandwidth`` and ``expert_samples``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -33,15 +34,6 @@ _TRIED = 2_000
 """States at which a given density is looked at before training."""
 
 
-class Settings(Protocol):
-    """What the functions below read of a method."""
-
-    density: str
-    state_indices: tuple[int, ...]
-    bandwidth: float
-    expert_samples: int
-
-
 class Expert(eqx.Module):
     """What the agent is to match."""
 
@@ -51,9 +43,7 @@ class Expert(eqx.Module):
     """Chosen entries of all these states, or draws from the density; ``None`` if it cannot be drawn from."""
 
 
-def the_expert(
-    settings: Settings, task: Task, key: PRNGKeyArray, demonstrations: Demonstrations | None
-) -> Expert:
+def the_expert(settings: Any, task: Task, key: PRNGKeyArray, demonstrations: Demonstrations | None) -> Expert:
     """The expert from a method's settings and demonstrations, checked against the task.
 
     Raises :class:`SurefootError` if neither or both are given, or if they do not fit.
@@ -79,7 +69,7 @@ def the_expert(
     return Expert(jnp.asarray(states), jnp.asarray(states[..., indices].reshape(-1, len(indices))))
 
 
-def chosen_indices(settings: Settings, task: Task) -> tuple[int, ...]:
+def chosen_indices(settings: Any, task: Task) -> tuple[int, ...]:
     """Entries of the observation that count; raises :class:`SurefootError` if one does not exist."""
     size = task.observation.size
     for index in settings.state_indices:
@@ -121,7 +111,7 @@ def visited(batch: Trajectories) -> Float[Array, "episodes time obs"]:
 
 
 def density_log_ratio(
-    settings: Settings, states: Float[Array, "*batch d"]
+    settings: Any, states: Float[Array, "*batch d"]
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """log rho_E(s) and log rho(s) at the agent's states, rho being a KDE of these very states.
 
@@ -153,8 +143,9 @@ def in_rounds(
         arrays, rest = eqx.partition((state, world), eqx.is_array)
 
         def step(arrays: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
-            *after, metrics = one(*eqx.combine(arrays, rest), key)
-            return eqx.filter(tuple(after), eqx.is_array), metrics
+            state, world = eqx.combine(arrays, rest)
+            state, world, metrics = one(state, world, key)
+            return eqx.filter((state, world), eqx.is_array), metrics
 
         arrays, metrics = jax.lax.scan(step, arrays, keys)
         state, world = eqx.combine(arrays, rest)

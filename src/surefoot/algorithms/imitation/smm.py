@@ -173,6 +173,7 @@ class Smm(eqx.Module):
         if self.density:
             expert = density_of(self.density).log_prob(x)
         else:
+            assert state.expert.samples is not None
             expert = Kde(state.expert.samples, self.bandwidth).log_prob(x)
         past = adversarial.replay_density(self, state.replay, state.indices, x)
         return jnp.clip(expert - past, -LIMIT, LIMIT)
