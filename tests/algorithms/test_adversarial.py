@@ -111,7 +111,7 @@ def test_rewards_of_a_logit(logit):
         (Gail(form="log-d"), np.log(share)),
         (Fmax(), logit),
         (Fmax(divergence="fkl"), np.clip(-logit * np.exp(logit), -10, 10)),
-        (Fmax(reward_scale=0.2), 0.2 * logit),
+        (Fmax(reward_factor=0.2), 0.2 * logit),
     ]
     for learner, expected in cases:
         found = learner.relabel(fixed(learner, logit), batch([(1.0, 2.0)]))

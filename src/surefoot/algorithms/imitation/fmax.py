@@ -48,7 +48,7 @@ class Fmax(eqx.Module):
 
     divergence: str = "rkl"
     """rkl (f-MAX-RKL) or fkl (FAIRL)."""
-    reward_scale: float = 1.0
+    reward_factor: float = 1.0
     """Factor of the reward; in Ni et al. 2020 0.2 for Hopper, Walker2d and Ant, 2 for HalfCheetah."""
     density: str = eqx.field(default="", converter=text_of)
     """The expert as a density: a name such as reacher/gaussian, python:MODULE.FUNCTION, or JSON; in Python
@@ -112,7 +112,7 @@ class Fmax(eqx.Module):
     def __check_init__(self) -> None:
         adversarial.check_settings(self)
         adversarial.check_network(self)
-        check_range("reward_scale", self.reward_scale, low=0, open_low=True)
+        check_range("reward_factor", self.reward_factor, low=0, open_low=True)
         if self.divergence not in ("rkl", "fkl"):
             raise unknown("divergence of f-MAX", self.divergence, ("rkl", "fkl"))
 
@@ -135,7 +135,7 @@ class Fmax(eqx.Module):
         """The reward of each transition of a scaled batch, within +-10 before its own scale."""
         logit = state.discriminator(state.chosen(batch.observation))
         reward = logit if self.divergence == "rkl" else -logit * jnp.exp(logit)
-        return self.reward_scale * jnp.clip(reward, -LIMIT, LIMIT)
+        return self.reward_factor * jnp.clip(reward, -LIMIT, LIMIT)
 
     @property
     def sac(self) -> sac.Sac:
