@@ -21,8 +21,8 @@ from typing import Any
 from common import SINGLE_THREAD, finish, machine, parser
 
 TOLERANCE = 0.5
-"""Buffers by which the growth may be off: the check for numbers that are not finite takes a quarter, and
-what compiling takes varies a little. A copy would be 1."""
+"""Buffers by which the growth may be off: a quarter is needed outside of the compiled program, and what
+compiling takes varies a little. A copy would be 1."""
 
 
 def main() -> None:
