@@ -12,6 +12,7 @@ from oracles import marginals as oracle
 from surefoot.algorithms.imitation.maxent_irl import MaxEntIrl, likelihood_gradient
 from surefoot.errors import SurefootError
 from surefoot.training.run import learner_from, options_of
+from surefoot.worlds.world import Episodes
 
 
 class Table(eqx.Module):
@@ -61,22 +62,31 @@ def test_gradient_equals_finite_differences_of_the_likelihood():
     np.testing.assert_allclose(np.asarray(gradient.values) / problem.alpha, expected, atol=0.02)
 
 
-def test_runs_on_a_density_and_keeps_its_reward(tmp_path):
-    learner = MaxEntIrl(
-        density="point-mass/gaussian",
-        hidden=(32, 32),
-        batch_size=64,
-        steps_per_iteration=160,
-        trajectories=50,
-        expert_samples=500,
-    )
+def test_a_density_raises_the_reward_where_it_is():
+    steps = {"reward_updates": 100, "reward_learning_rate": 3e-3}
+    learner = MaxEntIrl(density="point-mass/gaussian", hidden=(16, 16), expert_samples=300, **steps)
     assert learner_from("maxent-irl", options_of(learner)) == learner
-    run = sf.fit(
-        learner, sf.make("PointMass-v0"), steps=3 * 160, run=tmp_path / "run", log_every=160, progress=False
-    )
-    assert np.all(np.isfinite(run.metrics()["forward_kl"]))
-    assert np.all(run.metrics()["weight"] < 1.5)  # the mean of ratios is at most one, but for the estimate
-    assert (run.path / "reward" / "reward.json").exists()
+    world = sf.make("PointMass-v0", envs=4)
+    state = learner.init(world.task, jax.random.key(0))
+    _, batch = world.collect(learner.policy(state), Episodes(100), jax.random.key(1))
+    hill, corner = jnp.array([2.0, 2.0]), jnp.array([0.0, 0.0])
+    before = state.reward(hill) - state.reward(corner)
+    given_away = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, (state, batch))
+    state, metrics = learner.update_reward(*given_away)
+    reward = learner.reward(state)
+    assert reward(hill) - reward(corner) > before + 0.5
+    assert np.isfinite(metrics["forward_kl"])
+    assert 0 < metrics["weight"] < 1.5  # the mean of ratios is at most one, but for the estimate
+
+
+def test_an_iteration_gives_back_what_the_next_one_takes():
+    # Traced, not compiled: it is the policy's training, which SAC's tests run, and the step tested above.
+    learner = MaxEntIrl(density="point-mass/gaussian", hidden=(16, 16), expert_samples=300, trajectories=20)
+    world = sf.make("PointMass-v0")
+    state = learner.init(world.task, jax.random.key(0))
+    after, _, metrics = eqx.filter_eval_shape(learner.iteration, state, world, jax.random.key(1))
+    assert eqx.tree_equal(after, eqx.filter_eval_shape(lambda: state))
+    assert {"return", "episodes", "reward", "forward_kl", "weight", "reward_loss"} <= set(metrics)
 
 
 def test_clear_errors():

@@ -144,7 +144,7 @@ def slow_kde(centres, points, b, kernel):
 
 
 @pytest.mark.parametrize("kernel", ["epanechnikov", "gaussian"])
-@pytest.mark.parametrize("d, n, m", [(1, 700, 300), (2, 700, 300), (2, 5, 3), (3, 400, 600)])
+@pytest.mark.parametrize("d, n, m", [(1, 5, 3), (2, 700, 300), (3, 400, 600)])
 def test_kde_equals_the_double_sum(kernel, d, n, m):
     rng = np.random.default_rng(d)
     centres, points = rng.normal(size=(n, d)), 2 * rng.normal(size=(m, d))
