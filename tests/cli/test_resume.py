@@ -16,9 +16,10 @@ def test_goes_on_from_a_checkpoint_to_the_same_numbers(surefoot, tmp_path):
     newest, _before = Run(tmp_path / "cut").checkpoints()
     newest.unlink()
     assert not Run(tmp_path / "cut").finished
-    done = surefoot("resume", "cut")
+    done = surefoot("resume", "cut", "--no-progress")
     assert done.code == 0
     assert done.out == "Run: cut\nNext: surefoot evaluate cut\n"
+    assert done.err == ""
     assert Run(tmp_path / "cut").finished
     for name in ("metrics.csv", "policy/seed-0.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -48,3 +49,17 @@ def test_a_folder_that_is_no_run(surefoot, tmp_path):
     done = surefoot("resume", "empty")
     assert done.code == 2
     assert "is not a run folder" in done.err
+
+
+@pytest.mark.parametrize(("words", "shown"), [([], True), (["--no-progress"], False), (["--progress"], True)])
+def test_progress_is_shown_unless_it_is_not_wanted(surefoot, tmp_path, monkeypatch, words, shown):
+    """The same option as that of `surefoot train`."""
+    from surefoot.training import fit
+
+    asked = []
+    monkeypatch.setattr(fit, "resume", lambda run, progress: asked.append(progress) or run)
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(Run, "__init__", lambda self, path: setattr(self, "path", path))
+    monkeypatch.setattr(Run, "finished", False)
+    assert surefoot("resume", "run", *words).code == 0
+    assert asked == [shown]

@@ -16,6 +16,8 @@ class Options:
 
     run: Positional[Path]
     """Folder of the run, or its name below runs/."""
+    progress: bool = True
+    """Show progress."""
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +37,6 @@ def main(argv: list[str]) -> int:
     else:
         from surefoot.training.fit import resume
 
-        run = resume(run)
+        run = resume(run, progress=options.progress)
     say_next(run.path)
     return 0
