@@ -11,7 +11,7 @@ STUB = '''
 """The worker with its training replaced: what it does is in the cell's options."""
 import os, signal, sys, time
 from surefoot.evaluation.statistics import Estimate
-from surefoot.experiments import worker
+from surefoot.experiments import sources, worker
 from surefoot.training.run import atomic_write
 
 def train(cell, place, command, usable):
@@ -19,6 +19,9 @@ def train(cell, place, command, usable):
     with open(place.state.with_suffix(".tries"), "a") as file:
         file.write(f"usable={usable}\\n")
     tries = len(place.state.with_suffix(".tries").read_text().splitlines())
+    if cell.source:
+        sources.finished(cell, place)
+    time.sleep(options.get("sleep", 0))
     if options.get("mistake"):
         raise worker.SurefootError("the option does not fit")
     if options.get("crash"):

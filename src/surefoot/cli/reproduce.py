@@ -37,7 +37,7 @@ Options:
   --ray ADDRESS    run the cells on a Ray cluster instead, with the same numbers; `ray start --head`
                    starts one on this machine, and its address is then `auto`
   --only PATTERN   only the cells whose name matches, such as 'zone+speed/*' or '*/SCOPIL'; quote it;
-                   several may follow
+                   several may follow; cells whose runs they use come with them
   --list           print the cells and what each does; runs nothing
   --dry-run        print how far each cell is and what would be run; runs nothing
   --fresh          run finished cells again, from the start
@@ -160,9 +160,9 @@ def _page(chosen: Experiment, options: Options) -> int:
 
 
 def _dry_run(cells: tuple[Cell, ...], folder: Path) -> int:
-    from surefoot.experiments.runner import look, work_of
+    from surefoot.experiments.runner import look, with_sources, work_of
 
-    states = look(cells, folder)
+    states = look(with_sources(cells), folder)
     rows = []
     for state in states:
         detail = state.problem or work_of(state.cell)
@@ -182,7 +182,10 @@ def _print_cells(cells: tuple[Cell, ...]) -> None:
     rows = []
     for cell in cells:
         changes = " ".join(f"{key}={value}" for key, value in cell.options.items())
-        parts = [work_of(cell), f"demos {cell.demonstrations}" if cell.demonstrations else "", changes]
+        demos = f"demos {cell.demonstrations}" if cell.demonstrations else ""
+        if cell.first:
+            demos += f" (the first {cell.first})"
+        parts = [work_of(cell), demos, changes]
         rows.append((cell.name, cell.group, "; ".join(part for part in parts if part)))
     print_table(rows)
     print(f"\n{len(cells)} cells")

@@ -39,6 +39,10 @@ SCALES = {
 
 EXPERT = "expert"
 """Algorithm name of a cell that trains nothing and evaluates the demonstrator."""
+POLICY = "policy"
+"""Algorithm name of a cell that trains nothing and evaluates the policies of its source."""
+UNTRAINED = "untrained"
+"""Algorithm name of a cell that trains nothing and evaluates fresh networks, one a seed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Cell:
     method: str
     """Label in tables, such as ``S-EiC``."""
     algorithm: str
-    """Name in the table of algorithms, or ``expert``."""
+    """Name in the table of algorithms, or ``expert``, ``policy``, ``untrained``."""
     setting: str
     """Label of the setting, such as ``zone+speed``."""
     environment: str = "MarbleMaze-v0"
@@ -70,6 +74,12 @@ class Cell:
     training_metrics: tuple[str, ...] = ()
     """Metrics of the training that count as numbers of the cell: their mean over the last tenth of the run,
     and their curves, see :mod:`surefoot.experiments.training_metrics`."""
+    first: int | None = None
+    """Only so many of the demonstrations, the first ones; all of them if ``None``."""
+    source: Cell | None = None
+    """Another cell of the experiment, whose run this one uses; it is run first."""
+    takes: Mapping[str, Any] = field(default_factory=dict)
+    """What is used of that run, see :mod:`surefoot.experiments.sources`."""
 
     @property
     def name(self) -> str:
@@ -78,8 +88,8 @@ class Cell:
 
     @property
     def trains(self) -> bool:
-        """False for the demonstrator."""
-        return self.algorithm != EXPERT
+        """False for a cell that only evaluates."""
+        return self.algorithm not in (EXPERT, POLICY, UNTRAINED)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-safe; :meth:`from_dict` reads it back."""
@@ -87,8 +97,10 @@ class Cell:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Cell:
-        tuples = {name: tuple(values.get(name, ())) for name in ("seeds", "training_metrics")}
-        return cls(**{**values, **tuples})
+        read: dict[str, Any] = {name: tuple(values.get(name, ())) for name in ("seeds", "training_metrics")}
+        if values.get("source"):
+            read["source"] = cls.from_dict(values["source"])
+        return cls(**{**values, **read})
 
     def training_digest(self, context: Mapping[str, Any]) -> str:
         """Hex digest of everything that the trained policy depends on.
@@ -97,7 +109,10 @@ class Cell:
         """
         parts = ("algorithm", "environment", "options", "world", "demonstrations", "steps", "seeds")
         values = self.as_dict()
-        return _digest({part: values[part] for part in parts}, dict(context))
+        # Only where there is something: cells keep the digest that they had before there were these fields.
+        # The source itself is in the context, as the digest of its training.
+        more = [part for part in ("first", "takes") if values[part]]
+        return _digest({part: values[part] for part in (*parts, *more)}, dict(context))
 
     def digest(self, context: Mapping[str, Any]) -> str:
         """Hex digest of everything that the cell's numbers depend on: training and evaluation."""

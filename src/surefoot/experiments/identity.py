@@ -16,8 +16,8 @@ from typing import Any
 import surefoot
 from surefoot.algorithms import ALGORITHMS
 from surefoot.envs import ENVIRONMENTS, GYMNASIUM
-from surefoot.errors import unknown
-from surefoot.experiments import EXPERT, Cell
+from surefoot.errors import SurefootError, unknown
+from surefoot.experiments import EXPERT, POLICY, UNTRAINED, Cell
 from surefoot.experiments.results import versions
 
 
@@ -33,24 +33,38 @@ def context_of(cell: Cell) -> dict[str, Any]:
     Raises :class:`surefoot.errors.SurefootError` for demonstrations that cannot be loaded and an
     algorithm that does not exist.
     """
-    return {
+    context = {
         "version": versions()["surefoot"],
-        "demonstrations": _demonstrations(cell.demonstrations),
+        "demonstrations": _demonstrations(cell.demonstrations, cell.environment),
         "learner": _learner(cell.algorithm),
         "environment": _environment(cell.environment),
     }
+    if cell.source is not None:
+        context["source"] = digests(cell.source)[0]
+    return context
 
 
-def _demonstrations(name: str | None) -> str | None:
+def _demonstrations(name: str | None, environment: str) -> str | None:
     if name is None:
         return None
     from surefoot.data import demonstrations
 
-    return demonstrations.load(name).digest()
+    try:
+        return demonstrations.load(name).digest()
+    except SurefootError as error:
+        if not name.startswith("mujoco/") or (demonstrations.BUNDLED / name).exists():
+            raise
+        run = f"runs/{name.partition('/')[2]}"
+        raise SurefootError(
+            f"The demonstrations '{name}' are not here; make them: surefoot expert train --env {environment} "
+            f"--run {run}; surefoot demos collect --from {run} --episodes 16 --best --out {name}"
+        ) from error
 
 
 def _learner(algorithm: str) -> Any:
     """Default settings of an algorithm; for the demonstrator its code."""
+    if algorithm in (POLICY, UNTRAINED):
+        return None
     if algorithm == EXPERT:
         return code_digest("surefoot.envs.marble_maze_expert")
     if algorithm not in ALGORITHMS:

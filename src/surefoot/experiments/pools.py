@@ -220,7 +220,10 @@ class Ray:
     def start(self, job: Job) -> None:
         token = uuid.uuid4().hex
         atomic_write(job.place.state.with_suffix(".token"), token.encode())
-        reference = self._remote.remote(job.plan(), token, self._variables, versions()["surefoot"], PROGRAM)
+        source = job.cell.source
+        given = None if source is None else pack(job.place.of(source))
+        version = versions()["surefoot"]
+        reference = self._remote.remote(job.plan(), token, self._variables, version, PROGRAM, given)
         self._running[reference] = job
 
     def poll(self) -> list[tuple[Job, Result]]:
@@ -273,8 +276,12 @@ def run_remotely(
     variables: Mapping[str, str],
     version: str,
     program: Sequence[str] = PROGRAM,
+    given: bytes | None = None,
 ) -> dict[str, Any]:
-    """A cell on a machine of the cluster: exit code, message, and its files if the folder is not shared."""
+    """A cell on a machine of the cluster: exit code, message, and its files if the folder is not shared.
+
+    ``given`` are the files of its source, for a machine that does not share the folder.
+    """
     if versions()["surefoot"] != version:
         here = versions()["surefoot"]
         message = f"this machine has surefoot {here}, the starter {version}; install the same everywhere"
@@ -286,6 +293,8 @@ def run_remotely(
     if not shared:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         place = Place(cache / "surefoot" / "ray" / place.runs.parent.name / place.runs.name, cell.name)
+        if given is not None:
+            unpack(given, place.runs)
     own = environment(1)
     variables = {**variables, "PYTHONPATH": own["PYTHONPATH"]}
     process = launch({**plan, "runs": str(place.runs)}, place, variables, program)

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from surefoot.errors import SurefootError, unknown
-from surefoot.experiments import Cell, Experiment, experiment
+from surefoot.experiments import EXPERT, UNTRAINED, Cell, Experiment, experiment
 from surefoot.experiments.identity import digests
 from surefoot.experiments.pools import Job, Pool, Processes, Ray, Result
 from surefoot.experiments.results import Record, merge, read_json, read_summary
@@ -85,7 +85,9 @@ def run(
         KeyboardInterrupt: after the running cells were given time to save.
     """
     experiment_ = experiment(name) if isinstance(name, str) else name
-    cells = experiment_.at(scale, tuple(only))
+    chosen = experiment_.at(scale, tuple(only))
+    cells = with_sources(chosen)
+    again = {cell.name for cell in chosen} if fresh else set()
     everything = [cell.name for cell in experiment_.cells(scale)]
     check(cells)
     summary = Path(out) / experiment_.name / scale / "summary.json"
@@ -96,17 +98,16 @@ def run(
         command = shlex.join(["surefoot", "reproduce", experiment_.name, "--scale", scale])
     states = look(cells, folder)
     failed = {state.cell.name: state.problem for state in states if state.problem}
-    old = [state.record for state in states if state.record and not fresh]
+    old = [state.record for state in states if state.record and state.cell.name not in again]
     todo = [
-        Job(state.cell, state.place, command, fresh)
+        Job(state.cell, state.place, command, state.cell.name in again)
         for state in states
-        if not state.problem and (fresh or not state.record)
+        if not state.problem and (state.cell.name in again or not state.record)
     ]
     pool: Pool = Ray(ray, RETRIES) if ray else Processes(jobs)
     with stopping(pool), display(states, todo, jobs if ray is None else 0, progress) as show:
         write_summary(summary, folder, old, everything)
-        for cell, problem in failed.items():
-            show.failed(cell, problem)
+        show.left_out(failed)
         done = _work(pool, deque(todo), failed, show, summary, folder, everything)
     skipped = tuple(record["cell"] for record in old)
     return Outcome(tuple(done), skipped, failed, summary)
@@ -121,19 +122,28 @@ def _work(
     folder: Path,
     everything: Sequence[str],
 ) -> list[str]:
-    """Feeds the pool until every job has ended; returns the cells that were finished."""
+    """Feeds the pool until every job has ended; returns the cells that were finished.
+
+    A job starts when that of its source has ended; if that failed, so does this one.
+    """
     done: list[str] = []
     tries: dict[str, int] = {}
-    running = 0
+    running: set[str] = set()
     while todo or running:
-        while todo and pool.room > 0:
-            job = todo.popleft()
-            pool.start(job)
-            running += 1
-            show.started(job)
+        for job in list(todo):
+            source = job.cell.source and job.cell.source.name
+            if source in failed:
+                todo.remove(job)
+                failed[job.cell.name] = f"{source}, whose run it uses, failed"
+                show.failed(job.cell.name, failed[job.cell.name])
+            elif pool.room > 0 and source not in running and all(source != one.cell.name for one in todo):
+                todo.remove(job)
+                pool.start(job)
+                running.add(job.cell.name)
+                show.started(job)
         for job, result in pool.poll():
-            running -= 1
             cell = job.cell.name
+            running.discard(cell)
             record = (read_json(job.place.state) or {}).get("record") if result.code == 0 else None
             if record:
                 write_summary(summary, folder, [record], everything)
@@ -169,6 +179,20 @@ def stopping(pool: Pool) -> Iterator[None]:
         finally:
             if main:
                 signal.signal(signal.SIGTERM, before)
+
+
+def with_sources(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """The cells, each after those whose runs it uses, directly or not."""
+    found: dict[str, Cell] = {}
+
+    def add(cell: Cell) -> None:
+        if cell.source is not None:
+            add(cell.source)
+        found.setdefault(cell.name, cell)
+
+    for cell in cells:
+        add(cell)
+    return tuple(found.values())
 
 
 def check(cells: Iterable[Cell]) -> None:
@@ -354,6 +378,14 @@ class Display:
         self.begun[job.cell.name] = steps_done(job.place.run)
         self.console.print(f"{job.cell.name}: {result.message}; starting it again", markup=False)
 
+    def left_out(self, problems: Mapping[str, str]) -> None:
+        """Cells that cannot run; those with the same problem share a line."""
+        for problem in dict.fromkeys(problems.values()):
+            cells = [cell for cell, theirs in problems.items() if theirs == problem]
+            more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+            self.failed(cells[0] + more, problem)
+            self.failures += len(cells) - 1
+
     def failed(self, cell: str, problem: str) -> None:
         self.failures += 1
         self.running.pop(cell, None)
@@ -408,9 +440,16 @@ def display(states: Sequence[State], todo: Sequence[Job], slots: int, show: bool
 def work_of(cell: Cell) -> str:
     """What a cell does, in a few words."""
     if not cell.trains:
-        return f"the demonstrator, {cell.episodes:,} episodes"
+        what = {EXPERT: "the demonstrator", UNTRAINED: "untrained networks"}
+        return f"{what.get(cell.algorithm) or used_of(cell)}, {cell.episodes:,} episodes"
     seeds = f"{len(cell.seeds)} seed{'s' * (len(cell.seeds) != 1)}"
-    return f"{cell.algorithm}, {cell.steps:,} steps, {seeds}"
+    work = f"{cell.algorithm}, {cell.steps:,} steps, {seeds}"
+    return work if cell.source is None else f"{work}, {used_of(cell)}"
+
+
+def used_of(cell: Cell) -> str:
+    """What a cell uses of its source, as ``reward of SETTING/METHOD``."""
+    return "" if cell.source is None else f"{' and '.join(cell.takes)} of {cell.source.name}"
 
 
 def headline(record: Record) -> str:

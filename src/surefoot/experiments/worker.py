@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import SurefootError
-from surefoot.experiments import Cell, training_metrics
+from surefoot.experiments import EXPERT, Cell, sources, training_metrics
 from surefoot.experiments.identity import digests
 from surefoot.experiments.results import read_json, versions
 from surefoot.training.run import write_json
@@ -50,6 +50,10 @@ class Place:
     """Folder of the experiment's runs at one scale."""
     cell: str
     """Name of the cell, ``SETTING/METHOD``."""
+
+    def of(self, cell: Cell) -> Place:
+        """Where another cell of the same experiment is."""
+        return Place(self.runs, cell.name)
 
     @property
     def run(self) -> Path:
@@ -87,8 +91,14 @@ def run_cell(cell: Cell, place: Place, command: str, *, fresh: bool = False) -> 
             return state["record"]
         usable = state.get("training") == training
         if not usable:
+            usable = cell.trains and not fresh and sources.adopt(place, training)
             write_json(place.state, {"training": training})
-        found = _train_and_evaluate(cell, place, command, usable) if cell.trains else _evaluate_expert(cell)
+        if cell.trains:
+            found = _train_and_evaluate(cell, place, command, usable)
+        elif cell.algorithm == EXPERT:
+            found = _evaluate_expert(cell)
+        else:
+            found = _evaluate_policies(cell, place)
         record = _record(cell, found, command) | {"digest": whole}
         write_json(place.state, {"training": training, "digest": whole, "record": record})
         return record
@@ -135,17 +145,18 @@ def _trained(cell: Cell, place: Place, command: str, usable: bool) -> Run:
 
     if usable and place.run.exists():
         return sf.resume(place.run, progress=False)
+    demonstrations = sources.demonstrations(cell, place)
     return sf.fit(
         algorithm(cell.algorithm)(**tuples(cell.options)),
-        sf.make(cell.environment, **tuples(cell.world)),
-        demonstrations=sf.demonstrations.load(cell.demonstrations) if cell.demonstrations else None,
+        sources.world(cell, place, sf.make(cell.environment, **tuples(cell.world))),
+        demonstrations=demonstrations,
         steps=cell.steps,
         seeds=cell.seeds,
         run=place.run,
         overwrite=True,
         progress=False,
         command=command,
-        source=cell.demonstrations,
+        source=None if cell.first else cell.demonstrations,
     )
 
 
@@ -162,6 +173,17 @@ def _evaluate_expert(cell: Cell) -> Found:
     # One policy, with the leading axis that several would have.
     policies = jax.tree.map(lambda leaf: leaf[None] if eqx.is_array(leaf) else leaf, expert)
     return Found(0, evaluate_policy(policies, world, episodes=cell.episodes, seed=EVALUATION_SEED), {})
+
+
+def _evaluate_policies(cell: Cell, place: Place) -> Found:
+    """Policies that were trained elsewhere, or not at all."""
+    import surefoot as sf
+    from surefoot.evaluation.evaluate import evaluate_policy
+
+    world = sf.make(cell.environment, **tuples(cell.world))
+    policies = sources.policies(cell, place, world.task)
+    found = evaluate_policy(policies, world, episodes=cell.episodes, mode="both", seed=EVALUATION_SEED)
+    return Found(0, found, {})
 
 
 def each_seed(table: EpisodeTable) -> dict[str, list[float]]:
@@ -197,6 +219,10 @@ def _record(cell: Cell, found: Found, command: str) -> dict[str, Any]:
         "per_seed": dict(found.per_seed),
         "warnings": list(found.warnings),
     }
+    if cell.first:
+        record["first"] = cell.first
+    if cell.source is not None:
+        record |= {"source": cell.source.name, "takes": dict(cell.takes)}
     if found.curves:
         record["curves"] = {name: curve.as_dict() for name, curve in found.curves.items()}
     return record
