@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from surefoot.worlds.gym_world import GymWorld
     from surefoot.worlds.jax_world import JaxWorld
     from surefoot.worlds.relabel import relabel
+    from surefoot.worlds.reward_wrapper import RelabelReward
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ __all__ = [
     "MaxEntIrl",
     "Ppo",
     "PpoLagrangian",
+    "RelabelReward",
     "Run",
     "Sac",
     "Scopil",
@@ -94,6 +96,7 @@ _WHERE = {
     "MaxEntIrl": "algorithms.imitation.maxent_irl:MaxEntIrl",
     "Ppo": "algorithms.rl.ppo:Ppo",
     "PpoLagrangian": "algorithms.safe.ppo_lagrangian:PpoLagrangian",
+    "RelabelReward": "worlds.reward_wrapper:RelabelReward",
     "Run": "training.run:Run",
     "Sac": "algorithms.rl.sac:Sac",
     "Scopil": "algorithms.imitation.scopil:Scopil",

@@ -47,6 +47,7 @@ def test_the_same_numbers_come_back(folder):
             reward = load_reward(path, seed)
             np.testing.assert_array_equal(reward(STATES), made(jnp.asarray(STATES)))
             np.testing.assert_allclose(reward(STATES), by_hand(made, STATES), atol=1e-5)
+            np.testing.assert_allclose(reward.in_numpy()(STATES), by_hand(made, STATES), atol=1e-5)
     assert load_reward(folder).seed == 4
     assert load_reward(folder).indices == (1,)
     assert load_reward(folder, 4).digest != load_reward(folder, 7).digest
@@ -54,10 +55,23 @@ def test_the_same_numbers_come_back(folder):
 
 
 def test_states_of_another_size_are_refused(folder):
-    with pytest.raises(SurefootError, match="states have 2 numbers"):
-        load_reward(folder)(np.zeros((4, 3)))
+    for reward in (load_reward(folder), load_reward(folder).in_numpy()):
+        with pytest.raises(SurefootError, match="states have 2 numbers"):
+            reward(np.zeros((4, 3)))
     with pytest.raises(SurefootError, match="states have 2 numbers"):
         relabel(sf.make("MarbleMaze-v0", envs=1), load_reward(folder))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_numpy_gives_the_same_numbers_and_cuts_them_too(tmp_path, activation):
+    made = RewardNetwork.create((1, 0), 8, jax.random.key(3), activation=activation, layers=3)
+    made = eqx.tree_at(lambda n: n.body.biases[-1], made, jnp.array([10.0]))
+    save_reward(tmp_path, [made], TASK, (0,))
+    reward = load_reward(tmp_path)
+    states = 5 * STATES
+    np.testing.assert_allclose(reward.in_numpy()(states), reward(states), atol=1e-5)
+    assert np.max(reward.in_numpy()(states)) == 10 > np.min(reward.in_numpy()(states))
+    assert reward.in_numpy()(states[0, 0]).shape == ()
 
 
 def rewrite(file: Any, change: Any) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from surefoot.errors import SurefootError
-from surefoot.networks.rewards import RewardNetwork
+from surefoot.networks.mlp import Mlp
+from surefoot.networks.rewards import LIMIT, RewardNetwork
 from surefoot.training.run import atomic_write
 
 if TYPE_CHECKING:
@@ -53,12 +54,33 @@ class LearnedReward(eqx.Module):
     def __call__(self, states: Float[Array, "*batch obs"] | np.ndarray) -> Float[Array, "*batch"]:
         """r of each state; raises :class:`SurefootError` for states of another size."""
         states = jnp.asarray(states, jnp.float32)
-        if not states.ndim or states.shape[-1] != self.size:
+        self._check(states.shape)
+        return self.network(states)
+
+    def in_numpy(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The same function in NumPy alone: for single states much quicker than a compiled call each."""
+        indices = list(self.indices)
+        layers = [_layers(self.network.embedding), _layers(self.network.body)]
+
+        def reward(states: np.ndarray) -> np.ndarray:
+            states = np.asarray(states, np.float32)
+            self._check(states.shape)
+            x = states[..., indices]
+            for network in layers:
+                for number, (weight, bias) in enumerate(network):
+                    x = x @ weight + bias
+                    if number < len(network) - 1:
+                        x = np.tanh(x) if self.network.body.activation == "tanh" else np.maximum(x, 0)
+            return np.asarray(np.clip(x[..., 0], -LIMIT, LIMIT))
+
+        return reward
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[-1] != self.size:
             raise SurefootError(
                 f"The reward in {self.path} was learned on {self.environment}, whose states have {self.size} "
-                f"numbers; it was given an array of shape {states.shape}."
+                f"numbers; it was given an array of shape {shape}."
             )
-        return self.network(states)
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -166,6 +188,11 @@ def load_reward(path: str | os.PathLike[str], seed: int | None = None) -> Learne
         raise SurefootError(f"{folder / 'reward.json'} is damaged; restore it, or train the reward again.")
     digest = hashlib.sha256(data + json.dumps(about["indices"]).encode()).hexdigest()
     return LearnedReward(network, size, about["environment"], str(folder.resolve()), chosen, digest)
+
+
+def _layers(network: Mlp) -> list[tuple[np.ndarray, np.ndarray]]:
+    pairs = zip(network.weights, network.biases, strict=True)
+    return [(np.asarray(weight), np.asarray(bias)) for weight, bias in pairs]
 
 
 def _tensors(reward: RewardNetwork) -> dict[str, np.ndarray]:
