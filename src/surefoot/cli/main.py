@@ -23,6 +23,7 @@ COMMANDS = {
     "demos": "demonstrations: collect, show, import, list",
     "expert": "train an expert, whose best episodes can be demonstrations",
     "reward": "show the reward that a run recovered",
+    "density": "show a density of states before training on it",
     "reproduce": "run a paper's experiment",
     "list": "list algorithms, environments, demonstrations, experiments or runs",
 }

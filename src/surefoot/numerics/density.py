@@ -474,6 +474,35 @@ def grid(low: Iterable[float | int], high: Iterable[float | int], cells: int) ->
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)).astype(np.float32)
 
 
+def extent(density: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Low and high bounds ``[d]`` of where a density lies, to draw it; ``None`` if it does not say.
+
+    Four standard deviations around a Gaussian; around several densities what holds them all, or what a
+    product of them has in common; nothing is known of a function, or of a region that is left out.
+    """
+    if isinstance(density, Scaled):
+        return extent(density.part)
+    if isinstance(density, Gaussian):
+        mean, reach = np.asarray(density.mean), 4 * np.asarray(density.std)
+        return mean - reach, mean + reach
+    if isinstance(density, UniformBox):
+        return np.asarray(density.low), np.asarray(density.high)
+    if isinstance(density, InsideDisc):
+        return np.asarray(density.centre) - density.radius, np.asarray(density.centre) + density.radius
+    if isinstance(density, Kde):
+        points, reach = np.asarray(density.points), (1 if density.kernel == "epanechnikov" else 4)
+        return points.min(axis=0) - reach * density.bandwidth, points.max(axis=0) + reach * density.bandwidth
+    if not isinstance(density, Mixture | Sum | Product):
+        return None
+    found = [each for each in map(extent, density.parts) if each is not None]
+    lows, highs = [low for low, _ in found], [high for _, high in found]
+    if isinstance(density, Product):
+        if not found or (np.max(lows, axis=0) >= np.min(highs, axis=0)).any():
+            return None
+        return np.max(lows, axis=0), np.min(highs, axis=0)
+    return (np.min(lows, axis=0), np.max(highs, axis=0)) if len(found) == len(density.parts) else None
+
+
 def check_density(density: Any, size: int, points: np.ndarray, everywhere: bool = True) -> None:
     """Raises :class:`SurefootError` unless the density is one over vectors of ``size`` numbers.
 
