@@ -41,7 +41,8 @@ def first_positions(demos):
 
 
 def test_every_recipe_has_its_set():
-    assert demonstrations.bundled() == sorted(f"{FAMILY}/{name}" for name in RECIPES)
+    ours = [name for name in demonstrations.bundled() if name.startswith(f"{FAMILY}/")]
+    assert ours == sorted(f"{FAMILY}/{name}" for name in RECIPES)
 
 
 @pytest.mark.parametrize("board, constraints", SETTINGS)

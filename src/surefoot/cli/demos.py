@@ -503,6 +503,8 @@ def data_sheet() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [HEAD]
     for name in demonstrations.bundled():
         about = demonstrations.summary(name)
+        dropped = about["metadata"]["played"].get("dropped_share")
+        violations = about["violations"].get("any", {"violating_episodes": "-"})  # "-": a set without costs
         rows.append(
             (
                 name,
@@ -510,8 +512,8 @@ def data_sheet() -> list[tuple[str, ...]]:
                 str(about["steps"]),
                 f"{about['lengths']['mean']:.1f}",
                 f"{about['returns']['mean']:.2f}",
-                str(about["violations"]["any"]["violating_episodes"]),
-                f"{100 * about['metadata']['played']['dropped_share']:.1f} %",
+                str(violations["violating_episodes"]),
+                "-" if dropped is None else f"{100 * dropped:.1f} %",
                 f"{about['bytes'] / 1000:.0f}",
                 about["metadata"]["description"],
             )

@@ -132,8 +132,10 @@ def record(
     )
     returns = demos.returns
     best = np.argsort(-returns, kind="stable")[:episodes]
+    chosen = f"the best {episodes} of {played}" if played > episodes else f"all {episodes}"
     about = {
         "environment": {"id": where["id"], "options": where["options"]},
+        "description": f"{chosen} episodes that a trained policy played in {where['id']}",
         "algorithm": f"policy of {deployed.description.get('algorithm', 'a run')}, {mode} actions",
         "policy": {"seed": deployed.seed, "iteration": deployed.description.get("iteration")},
         "played": {
