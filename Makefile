@@ -42,8 +42,9 @@ format: $(VENV)/.installed-dev ## Mend style where it can be mended by itself
 types: $(VENV)/.installed-dev ## Check types
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+# Old releases warn of one another; here only failures count.
 test-lowest: requirements/lowest.txt $(VENV)/.python ## Run the tests with the oldest dependencies that are allowed
-	@$(MAKE) --no-print-directory VENV=.venv-lowest DEV_REQUIREMENTS=requirements/lowest.txt pytest
+	@$(MAKE) --no-print-directory VENV=.venv-lowest DEV_REQUIREMENTS=requirements/lowest.txt ARGS="-W default $(ARGS)" pytest
 
 lock: ## Pin the newest allowed dependencies again, with hashes (needs uv)
 	@command -v $(UV) >/dev/null || { echo "error: 'make lock' needs uv (pip install uv)." >&2; exit 2; }

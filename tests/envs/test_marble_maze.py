@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from oracles import marble_maze as oracle
+from probe.precision import double_precision
 from surefoot.envs import marble_maze_board as geometry
 from surefoot.envs.env import StepResult
 from surefoot.envs.marble_maze import HORIZON, MarbleMaze, Peaks, State
@@ -46,7 +47,7 @@ def random_motion(n: int, seed: int, speed: float = 3.0) -> Motion:
 def run_frames(maze: MarbleMaze, motion: Motion) -> tuple[State, Peaks]:
     """One decision of each, in double precision; NumPy leaves [n, ...]."""
 
-    with jax.enable_x64(True):
+    with double_precision():
         given = jax.tree.map(jnp.asarray, motion)
         assert given["position"].dtype == jnp.float64
         return jax.tree.map(np.asarray, _frames(maze, given))

@@ -12,6 +12,7 @@ import pytest
 
 import surefoot as sf
 from oracles import reacher as oracle
+from probe.precision import double_precision
 from surefoot.envs import reacher_trace as arm
 from surefoot.envs.reacher_trace import ReacherTrace, State
 from surefoot.errors import SurefootError
@@ -41,7 +42,7 @@ def states(angle: np.ndarray, speed: np.ndarray) -> State:
 def test_accelerations_are_lagranges() -> None:
     angle, speed = random_states(500, 0, elbow=2.99)
     torque = np.random.default_rng(1).uniform(-200, 200, (500, 2))
-    with jax.enable_x64(True):
+    with double_precision():
         given = [jnp.asarray(x) for x in (angle, speed, torque)]
         found = np.asarray(jax.jit(jax.vmap(arm.acceleration))(*given))
         expected = np.asarray(jax.jit(jax.vmap(oracle.acceleration))(*given))
@@ -61,7 +62,7 @@ def test_energy_is_kept_without_damping(monkeypatch: pytest.MonkeyPatch) -> None
 
         return jax.lax.scan(step, (angle, speed), length=400)[1]
 
-    with jax.enable_x64(True):
+    with double_precision():
         angle, speed = jnp.array([0.3, 1.0]), jnp.array([4.0, -7.0])
         before = oracle.energy(angle, speed, armature=1e-5)
         energies, speeds = (np.asarray(x) for x in jax.jit(run)(angle, speed))
@@ -172,7 +173,7 @@ def test_trajectories_are_mujocos() -> None:
 
         return jax.lax.scan(step, start, jnp.asarray(actions))[1]
 
-    with jax.enable_x64(True):
+    with double_precision():
         found = np.asarray(jax.jit(run)(states(angle, speed)))
     np.testing.assert_allclose(found, expected, atol=1e-5)  # angles rad, speeds rad/s up to 100
     assert np.median(np.abs(found - expected).max(axis=(0, 2))) < 1e-10
