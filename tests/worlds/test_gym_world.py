@@ -490,7 +490,7 @@ def test_the_maze_is_the_same_in_both_worlds() -> None:
 
 
 def test_real_environments_of_gymnasium() -> None:
-    for name in ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "Taxi-v3", "Acrobot-v1"):
+    for name in ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1", "Acrobot-v1"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             world = worlds.make(f"gymnasium:{name}", envs=2)
