@@ -21,12 +21,14 @@ from surefoot.errors import SurefootError, unknown
 EXPERIMENTS = {
     "scopil": "scopil:EXPERIMENT",
     "firl-density": "firl_density:EXPERIMENT",
+    "firl-prior": "firl_prior:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
 
 ABOUT = {
     "scopil": "SCOPIL, its ablations, SAC, BC and ICRL on the Marble Maze; sensitivity and robustness",
     "firl-density": "f-IRL, MaxEnt IRL, f-MAX and GAIL brought to a state density; KL against epochs",
+    "firl-prior": "a reward recovered from a uniform density as prior for a task with a rare reward",
 }
 """One line each, for lists and help."""
 

@@ -201,6 +201,60 @@ def states(
     _save(figure, path)
 
 
+def heat_maps(
+    panels: Mapping[str, Any],
+    path: Path,
+    *,
+    across: tuple[str, Sequence[str]],
+    up: tuple[str, Sequence[str]],
+    label: str,
+) -> None:
+    """Title -> numbers ``[up, across]``, NaN where there is none, on one colour scale.
+
+    ``across`` and ``up`` name the axes and what stands at each place of them, ``label`` what the numbers are.
+    """
+    import numpy as np
+
+    figure, axes = _panels(len(panels), 0.55 * len(across[1]) + 1.6, 0.45 * len(up[1]) + 1.5)
+    known = np.concatenate([np.ravel(values) for values in panels.values()])
+    known = known[np.isfinite(known)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    image = None
+    for axis, (title, values) in zip(axes, panels.items(), strict=True):
+        image = axis.imshow(values, origin="lower", vmin=low, vmax=high, cmap="viridis", aspect="auto")
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                if math.isfinite(value):
+                    dark = value < (low + high) / 2
+                    axis.text(
+                        column, row, f"{value:.1f}", ha="center", va="center", fontsize=7,
+                        color="white" if dark else "black",
+                    )  # fmt: skip
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(across[0], fontsize=8)
+        axis.set_xticks(range(len(across[1])), across[1], fontsize=7)
+        axis.set_yticks(range(len(up[1])), up[1], fontsize=7)
+    axes[0].set_ylabel(up[0], fontsize=8)
+    if image is not None:
+        figure.colorbar(image, ax=axes, label=label, fraction=0.05)
+    _save(figure, path)
+
+
+def fields(
+    panels: Mapping[tuple[str, str], Any], extent: tuple[float, float, float, float], path: Path
+) -> None:
+    """(column, title) -> numbers ``[y, x]`` over the plane within ``extent``, each in its own colours."""
+    figure, axes = _panels(len(panels), 2.9, 2.5)
+    for axis, ((name, title), values) in zip(axes, panels.items(), strict=True):
+        image = axis.imshow(
+            values, origin="lower", extent=extent, cmap="viridis", interpolation="nearest", rasterized=True
+        )
+        axis.set_title(f"{name}\n{title}", fontsize=8)
+        axis.tick_params(labelsize=7)
+        figure.colorbar(image, ax=axis, fraction=0.05)
+    _save(figure, path)
+
+
 def _grid(
     panels: Mapping[tuple[str, str], Any], width: float, height: float, **shared: Any
 ) -> tuple[Any, list[list[Any]], list[str], list[str]]:
