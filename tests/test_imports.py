@@ -20,11 +20,11 @@ PACKAGE = SOURCE / "surefoot"
 MAY_IMPORT = {
     "errors": set(),
     "task": {"errors"},
-    "numerics": {"errors"},
+    "numerics": {"_importing", "errors"},
     "data": {"numerics", "task", "errors"},
     "networks": {"numerics", "task", "errors"},
     "envs": {"numerics", "task", "errors"},
-    "worlds": {"envs", "data", "task", "errors"},
+    "worlds": {"_importing", "envs", "data", "task", "errors"},
     "algorithms": {"worlds", "networks", "numerics", "data", "task", "errors"},
     "evaluation": {"training", "algorithms", "worlds", "envs", "networks", "data", "task", "errors"},
     "training": {"evaluation", "algorithms", "worlds", "envs", "networks", "data", "task", "errors"},
@@ -37,6 +37,7 @@ MAY_IMPORT = {
         *("task", "errors"),
     },
     "_gymnasium": set(),
+    "_importing": {"errors"},
     "__init__": {"_gymnasium"},
 }
 """Part of the package -> the other parts that its modules may import."""

@@ -95,7 +95,8 @@ def test_without_a_density_it_lists_them(surefoot):
         (['{"uniform-box": {"low": [0, 0], "high": [1, Infinity]}}'], "needs finite bounds"),
         (['{"outside-disc": {"centre": [0, 0], "radius": 1}}'], "does not say where it lies"),
         (["python:jax.numpy.sum"], "does not say where it lies"),
-        (["python:nowhere.at_all"], "cannot be imported"),
+        (["python:nowhere.at_all"], "there is no module 'nowhere'"),
+        (["python:wanting.log_density"], "cannot be imported: No module named 'a_missing_one'"),
         ([GAUSSIAN, "--low", "0", "0"], "both bounds"),
         ([GAUSSIAN, "--low", "0", "0", "--high", "4"], "so 2 in each"),
         ([GAUSSIAN, "--low", "0", "nan", "--high", "4", "4"], "finite numbers"),
@@ -117,6 +118,7 @@ def test_bad_input_is_one_line(surefoot, tmp_path, words, message):
         "def short(x):\n    return x[:1, 0]\n\n"
         "def mistaken(x):\n    return x[:, 0].nothing\n"
     )
+    (tmp_path / "wanting.py").write_text("import a_missing_one\n")
     found = show(surefoot, *words)
     assert found.code == 2
     assert message in found.err

@@ -16,10 +16,7 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Iterable
-from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import equinox as eqx
@@ -28,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from surefoot._importing import find
 from surefoot.errors import SurefootError, check_range, unknown
 
 
@@ -599,20 +597,10 @@ def _check_finite(name: str, values: tuple[float, ...]) -> None:
 
 def imported(path: str) -> Callable[[Array], Array]:
     """The function that ``python:MODULE.FUNCTION`` means; the working folder is searched as well."""
-    module, _, name = path.removeprefix("python:").rpartition(".")
-    if not module:
-        raise SurefootError(f"'{path}' does not name a function; write python:MODULE.FUNCTION.")
-    folder = str(Path.cwd())
-    added = folder not in sys.path
-    if added:
-        sys.path.insert(0, folder)
     try:
-        found: Any = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+        found = find(path.removeprefix("python:"))
+    except ImportError as error:
         raise SurefootError(f"The density '{path}' cannot be imported: {error}.") from error
-    finally:
-        if added:
-            sys.path.remove(folder)
     if not callable(found) or inspect.isclass(found):
         raise SurefootError(f"'{path}' is not a function.")
     return cast("Callable[[Array], Array]", found)

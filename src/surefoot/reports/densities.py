@@ -72,7 +72,7 @@ def draw(
             aspect="auto",
         )
         if dots is not None:
-            ax.plot(*_some(dots).T, ".", color="#E4572E", markersize=2, alpha=0.5, markeredgewidth=0)
+            ax.plot(*_some(dots).T, ".", color="#FF7043", markersize=3, alpha=0.6, markeredgewidth=0)
         ax.set(title=name, xlabel=labels[0])
         ax.set_xlim(view.low[0], view.high[0])
         ax.set_ylim(view.low[1], view.high[1])
@@ -161,7 +161,7 @@ def _view(
     check_density(density, len(at), points)
     logs = np.asarray(density.log_prob(jnp.asarray(points)), np.float64)
     values = np.exp(logs - (0.0 if density.normalised else np.max(logs)))
-    unit = "density" if density.normalised else "density / its largest value (not normalised)"
+    unit = "density" if density.normalised else "density / its largest value\n(not normalised)"
     others = [i for i in range(len(at)) if i not in dimensions]
     if others:
         unit += "\nwhere " + ", ".join(f"s{i} = {at[i]:.3g}" for i in others)

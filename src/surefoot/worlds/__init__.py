@@ -8,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surefoot._importing import find
 from surefoot.envs import ENVIRONMENTS, GYMNASIUM, environment, is_simulated, name_of, register_envs
 from surefoot.errors import SurefootError, unknown
 
@@ -68,7 +66,7 @@ def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld 
         return _gym_world(_gymnasium_factory(known, options), id, envs, key, options)
     if isinstance(id, str) and not id.startswith("python:"):
         return _jax_world(_our_environment(id), envs, key, options)
-    made = _find(id.partition(":")[2]) if isinstance(id, str) else id
+    made = find(id.partition(":")[2]) if isinstance(id, str) else id
     if _is_jax_env(made):
         return _jax_world(made, envs, key, options)
     if not callable(made):
@@ -178,9 +176,9 @@ def _gym_world(
 
     ours = {option: value for option, value in options.items() if option in WORLD_OPTIONS[:-1]}
     if isinstance(ours.get("cost"), str):
-        ours["cost"] = _find(ours["cost"])
+        ours["cost"] = find(ours["cost"])
     if isinstance(ours.get("success"), str) and ":" in ours["success"]:
-        ours["success"] = _find(ours["success"])
+        ours["success"] = find(ours["success"])
     description = _description(name, envs, options)
     return GymWorld.create(factory, envs, key, name=name or shown, description=description, **ours)
 
@@ -251,7 +249,7 @@ def _option_error(name: str, options: dict[str, Any], error: TypeError) -> Excep
             entry: Any = gymnasium.spec(name.partition(":")[2]).entry_point
             made = load_env_creator(entry) if isinstance(entry, str) else entry
         else:
-            made = _find(name.partition(":")[2])
+            made = find(name.partition(":")[2])
         known = [n for n in inspect.signature(made).parameters if n not in ("self", "kwargs", "args")]
     except (TypeError, ValueError, ImportError, gymnasium.error.Error):  # then without the names
         known = []
@@ -288,37 +286,6 @@ def _place_of(made: Any) -> tuple[str, str] | None:
     if not module or not name or module == "__main__":
         return None
     try:
-        return (module, name) if _find(f"{module}:{name}") is made else None
+        return (module, name) if find(f"{module}:{name}") is made else None
     except SurefootError:
         return None
-
-
-def _find(path: str) -> Any:
-    """The object that ``MODULE:NAME`` or ``MODULE.NAME`` means; the working folder is searched as well."""
-    module, separator, name = path.partition(":")
-    if not separator:
-        module, _, name = path.rpartition(".")
-    if not module or not name:
-        raise SurefootError(f"'{path}' does not name a function; write MODULE:FUNCTION.")
-    folder = str(Path.cwd())
-    added = folder not in sys.path
-    if added:
-        sys.path.insert(0, folder)
-    try:
-        found: Any = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module and not module.startswith(f"{error.name}."):
-            raise
-        raise SurefootError(
-            f"'{path}': there is no module '{module}' in this folder or among the installed packages."
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(folder)
-    for part in name.split("."):
-        if not hasattr(found, part):
-            near = get_close_matches(part, dir(found), n=1, cutoff=0.5)
-            guess = f" Did you mean '{near[0]}'?" if near else ""
-            raise SurefootError(f"'{path}': module '{module}' has no '{part}'.{guess}")
-        found = getattr(found, part)
-    return found
