@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracles.returns import advantage_by_sums
-from surefoot.numerics.returns import cost_advantage, generalised_advantage
+from oracles.returns import advantage_by_sums, target_by_sums
+from surefoot.numerics.returns import cost_advantage, generalised_advantage, lambda_return
 
 
 def rows(seed, steps, *batch):
@@ -78,3 +78,22 @@ def test_nothing_flows_over_an_episode_boundary(end):
         return jnp.sum(generalised_advantage(reward, value, next_value, **ends, discount=0.9, trace=0.9)[:3])
 
     assert np.all(jax.grad(early)(reward)[3:] == 0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from([0.5, 0.99, 1.0]), st.sampled_from([0.0, 0.7, 0.97, 1.0]))
+def test_targets_of_action_values_equal_sums_written_out(seed, discount, trace):
+    reward, _, after, terminated, truncated = rows(seed, 12, 3)
+    data = (reward, after, terminated, truncated)
+    found = lambda_return(*map(jnp.asarray, data), discount=discount, trace=trace)
+    for env in range(3):
+        wanted = target_by_sums(*(x[:, env] for x in data), discount, trace)
+        np.testing.assert_allclose(found[:, env], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_monte_carlo_typed_in_by_hand():
+    # The first episode terminates with its second row; the second is cut with the last one.
+    reward, after = jnp.array([1.0, 2.0, 4.0, 8.0]), jnp.array([9.0, 9.0, 9.0, 100.0])
+    ends = (jnp.array([False, True, False, False]), jnp.array([False, False, False, True]))
+    found = lambda_return(reward, after, *ends, discount=0.5, trace=1.0)
+    np.testing.assert_allclose(found, [2.0, 2.0, 4 + 0.5 * 58.0, 8 + 0.5 * 100.0])

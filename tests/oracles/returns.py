@@ -26,3 +26,24 @@ def advantage_by_sums(reward, value, next_value, terminated, truncated, discount
             weight = trace ** (n - 1) * (1.0 if n == left else 1 - trace)
             result[t] += weight * (gains - value[t])
     return result
+
+
+def target_by_sums(reward, next_value, terminated, truncated, discount, trace):
+    """TD(lambda) target of one environment, ``[time]``: the lambda-weighted mean of n-step returns.
+
+    G^(n)_t = r_t + ... + gamma^(n-1) r_{t+n-1} + gamma^n V(s_{t+n}), V being 0 after a terminated step, and
+    G_t = (1 - lambda) sum_{n < N} lambda^(n-1) G^(n)_t + lambda^(N-1) G^(N)_t.
+    """
+    steps = len(reward)
+    result = np.zeros(steps)
+    for t in range(steps):
+        last = t
+        while last < steps - 1 and not (terminated[last] or truncated[last]):
+            last += 1
+        returns = []
+        for end in range(t, last + 1):
+            gains = sum(discount ** (k - t) * reward[k] for k in range(t, end + 1))
+            returns.append(gains + (0 if terminated[end] else discount ** (end + 1 - t) * next_value[end]))
+        weights = [(1 - trace) * trace**n for n in range(len(returns) - 1)] + [trace ** (len(returns) - 1)]
+        result[t] = float(np.dot(weights, returns))
+    return result

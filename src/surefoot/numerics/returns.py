@@ -60,3 +60,37 @@ def cost_advantage(
         discount=discount,
         trace=trace,
     )
+
+
+def lambda_return(
+    reward: Float[Array, "time *batch"],
+    next_value: Float[Array, "time *batch"],
+    terminated: Bool[Array, "time *batch"],
+    truncated: Bool[Array, "time *batch"],
+    *,
+    discount: float,
+    trace: float,
+) -> Float[Array, "time *batch"]:
+    """TD(lambda) target of an action-value function (Sutton and Barto 2018, Eq. 12.20).
+
+    With ``V(s') = Q(s', pi(s'))`` of the true successor::
+
+        G_t = r_t + gamma (1 - terminated_t) [(1 - lambda) V(s'_t) + lambda G_{t+1}]
+
+    and ``G_t = r_t + gamma V(s'_t)`` where an episode is cut, and in the last row. ``lambda = 1`` is the
+    Monte Carlo return, which bootstraps where an episode was cut and nowhere else.
+    """
+    ends = terminated | truncated
+    known = jnp.where(terminated, 0.0, next_value)
+    own = reward + discount * jnp.where(ends, 1.0, 1.0 - trace) * known
+    flow = discount * jnp.where(ends, 0.0, trace)
+    # The last row has no following one: V stands for it whole.
+    own = own.at[-1].set(reward[-1] + discount * known[-1])
+
+    def step(later: Array, row: tuple[Array, Array]) -> tuple[Array, Array]:
+        own, flow = row
+        target = own + flow * later
+        return target, target
+
+    _, target = jax.lax.scan(step, jnp.zeros_like(own[0]), (own, flow), reverse=True)
+    return target
