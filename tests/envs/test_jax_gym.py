@@ -23,7 +23,7 @@ BOTH = [
 ]
 
 
-@pytest.mark.parametrize("name", ["PointMass-v0", "ReacherTrace-v0"])
+@pytest.mark.parametrize("name", ["PointMass-v0", "ReacherTrace-v0", "NoisyWalk-v0"])
 @pytest.mark.parametrize("render_mode", [None, "rgb_array"])
 def test_gymnasiums_checker_has_no_complaint(name: str, render_mode: str | None) -> None:
     env = gymnasium.make(f"surefoot/{name}", render_mode=render_mode)

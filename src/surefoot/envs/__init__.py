@@ -11,6 +11,7 @@ ENVIRONMENTS = {
     "MarbleMaze-v0": "marble_maze:MarbleMaze",
     "PointMass-v0": "point_mass:PointMass",
     "ReacherTrace-v0": "reacher_trace:ReacherTrace",
+    "NoisyWalk-v0": "noisy_walk:NoisyWalk",
 }
 """Identifier -> module and class of the JAX environment, relative to this package."""
 
@@ -18,6 +19,7 @@ GYMNASIUM = {
     "MarbleMaze-v0": "marble_maze_gym:MarbleMazeGym",
     "PointMass-v0": "jax_gym:PointMassGym",
     "ReacherTrace-v0": "jax_gym:ReacherTraceGym",
+    "NoisyWalk-v0": "jax_gym:NoisyWalkGym",
     "FixedHopper-v0": "fixed_horizon:FixedHopper",
     "FixedWalker2d-v0": "fixed_horizon:FixedWalker2d",
     "FixedHalfCheetah-v0": "fixed_horizon:FixedHalfCheetah",
@@ -43,6 +45,7 @@ ABOUT = {
     "MarbleMaze-v0": "a ball on a tilting tray, to be led through a gap; costs: zone, speed, tilt, contact",
     "PointMass-v0": "a dot in a square room, with or without goals in its corners; no costs",
     "ReacherTrace-v0": "a two-link arm whose fingertip draws; no reward, no costs",
+    "NoisyWalk-v0": "ten steps under noise, where the reward is the cost: distance",
     "FixedHopper-v0": "Hopper; a fall may be absorbing, so that all episodes last 1000 steps",
     "FixedWalker2d-v0": "Walker2d, likewise",
     "FixedHalfCheetah-v0": "HalfCheetah, likewise",

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from surefoot.envs.env import JaxEnv, StepResult
-from surefoot.envs.plane_view import draw_arm, draw_room
+from surefoot.envs.noisy_walk import NoisyWalk
+from surefoot.envs.plane_view import draw_arm, draw_room, draw_walk
 from surefoot.envs.point_mass import PointMass
 from surefoot.envs.reacher_trace import LINK, REACH, ReacherTrace
 from surefoot.errors import SurefootError, unknown
@@ -127,6 +128,16 @@ class ReacherTraceGym(JaxGym):
         shoulder = float(states[-1].angle[0])
         elbow = (LINK * np.cos(shoulder), LINK * np.sin(shoulder))
         return draw_arm([(0.0, 0.0), elbow, tips[-1]], tips, reach=REACH)
+
+
+class NoisyWalkGym(JaxGym):
+    """Ten steps under noise, ``surefoot/NoisyWalk-v0``; see :class:`surefoot.envs.noisy_walk.NoisyWalk`."""
+
+    made_of = NoisyWalk
+
+    def picture(self, states: list[Any]) -> np.ndarray:
+        """The plane from above, with the origin in the middle."""
+        return draw_walk(np.array([state.position for state in states]))
 
 
 @partial(jax.jit, static_argnums=0)

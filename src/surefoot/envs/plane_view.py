@@ -113,3 +113,15 @@ def draw_arm(joints: Any, tips: Any, *, reach: float, pixels: int = 480) -> np.n
         plane.disc(joint, 0.035 * reach, INK)
     plane.disc(joints[-1], 0.045 * reach, TRAIL, PAPER)
     return plane.picture()
+
+
+def draw_walk(path: Any, *, reach: float = 2.0, pixels: int = 480) -> np.ndarray:
+    """A path ``[n, 2]`` from the origin, in the square within ``reach`` of it."""
+    path = np.asarray(path, float)
+    plane = Plane(-reach, reach, pixels)
+    plane.square((-reach, -reach), (reach, reach), FLOOR)
+    plane.line([(0, -reach), (0, reach)], LINE, 1)
+    plane.line([(-reach, 0), (reach, 0)], LINE, 1)
+    plane.trail(path)
+    plane.disc(path[-1], 0.02 * reach, TRAIL, PAPER)
+    return plane.picture()
