@@ -21,6 +21,9 @@ from surefoot.errors import SurefootError, unknown
 EXPERIMENTS = {
     "scopil": "scopil:EXPERIMENT",
     "firl-density": "firl_density:EXPERIMENT",
+    "firl-benchmark": "firl_benchmark:EXPERIMENT",
+    "firl-reward-recovery": "firl_reward_recovery:EXPERIMENT",
+    "firl-transfer": "firl_transfer:EXPERIMENT",
     "firl-prior": "firl_prior:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
@@ -28,6 +31,9 @@ EXPERIMENTS = {
 ABOUT = {
     "scopil": "SCOPIL, its ablations, SAC, BC and ICRL on the Marble Maze; sensitivity and robustness",
     "firl-density": "f-IRL, MaxEnt IRL, f-MAX and GAIL brought to a state density; KL against epochs",
+    "firl-benchmark": "f-IRL, MaxEnt IRL, f-MAX, AIRL and BC from 1, 4 and 16 trajectories on MuJoCo bodies",
+    "firl-reward-recovery": "SAC from scratch on the rewards that were learned from one trajectory",
+    "firl-transfer": "a reward learned from a healthy ant, tried on one with two disabled legs",
     "firl-prior": "a reward recovered from a uniform density as prior for a task with a rare reward",
 }
 """One line each, for lists and help."""

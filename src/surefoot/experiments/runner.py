@@ -462,6 +462,7 @@ def headline(record: Record) -> str:
     words += [
         f"{name.replace('_', ' ')} {record['metrics'][name]['estimate']:.3g}"
         for name in record.get("curves", {})
+        if name not in ("return", "success", "violating_episodes")
     ]
     return ", ".join(words) or "no metrics"
 

@@ -1,0 +1,284 @@
+"""The page of the benchmark of f-IRL. Everything is computed from ``summary.json`` and the demonstrations;
+no sentence about a result is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from surefoot.errors import SurefootError
+from surefoot.evaluation.statistics import Estimate
+from surefoot.experiments import figures, pages
+from surefoot.experiments.firl_benchmark import (
+    BC_SPREAD,
+    COUNTS,
+    EXPERIMENT,
+    FRESH,
+    METHODS,
+    PUBLISHED,
+    TASKS,
+    setting,
+)
+from surefoot.experiments.results import (
+    UNKNOWN,
+    Claim,
+    Record,
+    Records,
+    at_least,
+    markdown_table,
+    metric,
+    overlap,
+)
+from surefoot.experiments.training_metrics import Curve
+from surefoot.training.run import atomic_write
+
+FIRL = ("FKL f-IRL", "RKL f-IRL", "JS f-IRL")
+
+# Numbers --------------------------------------------------------------------------------------------
+
+
+def expert_return(record: Record | None) -> float | None:
+    """Mean return of the demonstrations that a cell used; ``None`` if they are not at hand."""
+    from surefoot.data import demonstrations
+
+    if record is None or not record.get("demonstrations"):
+        return None
+    try:
+        found = demonstrations.load(record["demonstrations"])
+    except SurefootError:
+        return None
+    return float(found.returns[: record.get("first")].mean())
+
+
+def ratio(record: Record | None) -> Estimate | None:
+    """The return of a cell as a share of that of its demonstrations, with their mean taken as known."""
+    value, expert = metric(record, "return"), expert_return(record)
+    if value is None or expert is None or expert <= 0:
+        return None
+    return Estimate(value.estimate / expert, value.lower / expert, value.upper / expert, value.n)
+
+
+def exactly(value: float) -> Estimate:
+    """A published number, of which only the number is known."""
+    return Estimate(value, value, value, 0)
+
+
+def show(value: Estimate | None, digits: int = 0) -> str:
+    """``3210 [3100, 3300]``, ``-`` if there is none."""
+    if value is None:
+        return "-"
+    return f"{value.estimate:.{digits}f} [{value.lower:.{digits}f}, {value.upper:.{digits}f}]"
+
+
+# Claims ---------------------------------------------------------------------------------------------
+
+
+def claims(records: Iterable[Record]) -> list[Claim]:
+    """Every claim, in every setting that has the records for it."""
+    table = Records(records)
+    made = []
+    for n in COUNTS:
+        made += [_reaches(table, task, n) for task in TASKS if table.get(setting(task, n), "FKL f-IRL")]
+    for other in ("BC", "f-MAX-RKL"):
+        made += [
+            _at_least_as_good(table, task, n, other)
+            for n in COUNTS
+            for task in TASKS
+            if table.get(setting(task, n), other)
+        ]
+    for method in ("BC", "AIRL"):
+        made += [
+            _better_than_published(table, task, n, method)
+            for n in COUNTS
+            for task in TASKS
+            if table.get(setting(task, n), method)
+        ]
+    return made + [_never_trained(table, task) for task in TASKS if table.get(setting(task, 1), FRESH)]
+
+
+def _reaches(table: Records, task: str, n: int) -> Claim:
+    record = table.get(setting(task, n), "FKL f-IRL")
+    assert record is not None
+    ours, theirs = ratio(record), record["published"]["ratio"]
+    return Claim(
+        "FKL f-IRL reaches the published share of the expert's return",
+        _where(task, n),
+        f"{show(ours, 2)}; published {theirs:.2f}",
+        at_least(ours, theirs),
+    )
+
+
+def _at_least_as_good(table: Records, task: str, n: int, other: str) -> Claim:
+    values = {method: table.metric(setting(task, n), method, "return") for method in ("FKL f-IRL", other)}
+    return Claim(
+        f"FKL f-IRL is at least as good as {other}",
+        _where(task, n),
+        "; ".join(f"{method} {show(value)}" for method, value in values.items()),
+        at_least(values["FKL f-IRL"], values[other]),
+    )
+
+
+def _better_than_published(table: Records, task: str, n: int, method: str) -> Claim:
+    ours = table.metric(setting(task, n), method, "return")
+    theirs = PUBLISHED[task][method][COUNTS.index(n)]
+    return Claim(
+        f"{method} done right is better than the published {method}",
+        _where(task, n),
+        f"{show(ours)}; published {theirs:.0f}",
+        at_least(ours, theirs),
+    )
+
+
+def _never_trained(table: Records, task: str) -> Claim:
+    ours, theirs = table.metric(setting(task, 1), FRESH, "return"), PUBLISHED[task]["BC"][0]
+    spread = 2 * BC_SPREAD[task]
+    return Claim(
+        "The published BC from one trajectory is an untrained network (two standard deviations)",
+        TASKS[task].title,
+        f"untrained {show(ours, 1)}; published BC {theirs:.1f} +- {BC_SPREAD[task]:.1f}",
+        overlap(ours, Estimate(theirs, theirs - spread, theirs + spread, 0)) if ours else UNKNOWN,
+    )
+
+
+def _where(task: str, n: int) -> str:
+    return f"{TASKS[task].title}, {n} trajector{'y' if n == 1 else 'ies'}"
+
+
+# Page -----------------------------------------------------------------------------------------------
+
+CAPTION = (
+    "Return of the agent's trajectories against environment steps, for the methods that learn a reward, from "
+    "one trajectory. The black line is zero."
+)
+
+
+def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str | Path | None = None) -> Path:
+    """Writes ``firl-benchmark.md`` and its figure into ``folder``; returns the page's path.
+
+    ``runs`` is not needed: everything is in the records.
+    """
+    del runs
+    folder = Path(folder)
+    table = Records(records)
+    drawn = _curves(table, folder / EXPERIMENT.name)
+    found = claims(records)
+    parts = [
+        _head(records, scale),
+        pages.in_short(found, "bodies and numbers of trajectories"),
+        "## Returns\n\n"
+        "Ours: the final policy with sampled actions, by the environment's own reward; interval: bootstrap "
+        "over seeds and episodes, so with one seed it speaks of that policy alone. In brackets behind it the "
+        "share of the mean return of the demonstrations. Published: mean of the last tenth of the run, three "
+        "seeds, with its share of the published expert's return.",
+        *(_table(table, task) for task in TASKS),
+        _untrained(table),
+        pages.image(drawn, CAPTION) if drawn else "",
+        pages.every_verdict(found),
+        pages.make_again(EXPERIMENT, records, scale),
+    ]
+    path = folder / f"{EXPERIMENT.name}.md"
+    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    return path
+
+
+def head_lines(records: Sequence[Record], scale: str) -> list[str]:
+    """What the pages on the four bodies say of scale, cut and networks."""
+    trained = [record for record in records if record["steps"]]
+    networks = sorted({" x ".join(map(str, record["options"]["hidden"])) for record in trained})
+    return [
+        f"Scale: `{scale}`, {len(records)} cells, {pages.span(len(r['seeds']) for r in trained)} seed(s) of "
+        f"each that is trained. Hidden layers of SAC and BC: {', '.join(networks)} (the paper's text has "
+        "64 x 64, its code 256 x 256). What a scale cuts stands at the head of "
+        "`src/surefoot/experiments/firl_benchmark.py`; steps are in the tables.",
+        "",
+        *pages.origin(records, scale),
+    ]
+
+
+def _head(records: Sequence[Record], scale: str) -> str:
+    lines = [
+        "# f-IRL and others from a few trajectories",
+        "",
+        "This page is made from numbers by `surefoot reproduce firl-benchmark --page`; do not edit it.",
+        "",
+        "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
+        "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Tables 3.3, 3.7 and 3.8 of its thesis "
+        "version.",
+        "",
+        "Our experts are not the paper's, and neither are the simulator's and the environments' versions, so "
+        "compare shares of the expert's return rather than returns.",
+        "",
+        "Two of the published rows came from defects. BC was trained in batches of 1000 pairs of which only "
+        "full ones counted, so one trajectory of 999 pairs trained nothing, and its likelihood was not that "
+        "of the squashed action. AIRL used a wrong log-density of actions and one update in 500 to 1000 "
+        "steps. Here both are done right and stand beside the published numbers.",
+        "",
+        *head_lines(records, scale),
+    ]
+    return "\n".join(lines)
+
+
+def _table(table: Records, task: str) -> str:
+    rows = []
+    for method in METHODS:
+        for n in COUNTS:
+            record = table.get(setting(task, n), method)
+            if record is None:
+                continue
+            share, published = ratio(record), record["published"]
+            ours = show(metric(record, "return")) + (f" ({share.estimate:.2f})" if share else "")
+            theirs = f"{published['return']:.0f} ({published['ratio']:.2f})"
+            greedy = show(metric(record, "greedy_return"))
+            rows.append((method, str(n), ours, theirs, greedy, f"{record['steps']:,}"))
+    if not rows:
+        return ""
+    experts = {n: value for n in COUNTS if (value := _expert(table, task, n)) is not None}
+    for n, value in experts.items():
+        theirs = TASKS[task].expert[COUNTS.index(n)]
+        rows.append(("expert", str(n), f"{value:.0f}", f"{theirs:.0f}", "", ""))
+    head = ("method", "trajectories", "return (share)", "published", "return, greedy actions", "steps")
+    return f"### {TASKS[task].title}\n\n" + markdown_table(head, rows)
+
+
+def _expert(table: Records, task: str, n: int) -> float | None:
+    found = [expert_return(table.get(setting(task, n), method)) for method in METHODS]
+    return next((value for value in found if value is not None), None)
+
+
+def _untrained(table: Records) -> str:
+    rows = [
+        (
+            TASKS[task].title,
+            show(metric(record, "return"), 1),
+            f"{PUBLISHED[task]['BC'][0]:.1f} +- {BC_SPREAD[task]:.1f}",
+            show(table.metric(setting(task, 1), "BC", "return"), 1),
+        )
+        for task in TASKS
+        if (record := table.get(setting(task, 1), FRESH))
+    ]
+    if not rows:
+        return ""
+    head = ("body", "untrained networks", "published BC", "our BC")
+    return "### BC from one trajectory, and networks that were never trained\n\n" + markdown_table(head, rows)
+
+
+def _curves(table: Records, folder: Path) -> str:
+    """Draws the curves there are; returns the path relative to the page, empty if there is no picture."""
+    lines = {
+        (TASKS[task].title, "return"): {
+            method: (curve.steps, curve.values)
+            for method in METHODS
+            if (curve := curve_of(table.get(setting(task, 1), method))) is not None
+        }
+        for task in TASKS
+    }
+    known = {key: methods for key, methods in lines.items() if methods}
+    if known:
+        figures.curves(known, folder / "curves.svg", along="environment steps")
+    return f"{folder.name}/curves.svg" if (folder / "curves.svg").exists() else ""
+
+
+def curve_of(record: Record | None) -> Curve | None:
+    """The return against steps, of a record that has it."""
+    found = (record or {}).get("curves", {}).get("return")
+    return None if found is None else Curve.from_dict(found)
