@@ -165,6 +165,19 @@ def _from_json(value: Any) -> Any:
     for name in options:
         if name not in fields:
             raise unknown(f"option of {kind}", name, fields)
+    missing = [n for n, f in fields.items() if n not in options and f.default is dataclasses.MISSING]
+    if missing:
+        raise SurefootError(f"A density {kind} needs {', '.join(missing)}.")
+    try:
+        return cls(**_read(options))
+    except SurefootError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SurefootError(f"No {kind} can be made of {options!r}: {error}.") from error
+
+
+def _read(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a density, with the densities and points in them made."""
     made = dict(options)
     if "parts" in made:
         made["parts"] = tuple(density_of(part) for part in made["parts"])
@@ -172,10 +185,7 @@ def _from_json(value: Any) -> Any:
         made["part"] = density_of(made["part"])
     if "points" in made:
         made["points"] = jnp.asarray(made["points"], jnp.float32)
-    missing = [n for n, f in fields.items() if n not in made and f.default is dataclasses.MISSING]
-    if missing:
-        raise SurefootError(f"A density {kind} needs {', '.join(missing)}.")
-    return cls(**made)
+    return made
 
 
 def _path_of(function: Any) -> str:

@@ -58,7 +58,7 @@ def draw(
     labels = [f"state {i}" for i in view.dimensions] if labels is None else list(labels)
     if len(view.dimensions) == 1:
         return _curves(view, shown, labels[0], title)
-    figure = Figure(figsize=(3.1 * len(shown) + 1.1, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.1 * len(shown) + 1.3, 3.7), layout="constrained")
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     sides = float((view.high[1] - view.low[1]) / (view.high[0] - view.low[0]))
     drawn: Any = None
