@@ -45,9 +45,18 @@ def test_cells_are_well_formed(scale):
 
 def test_what_the_experiment_must_contain():
     laptop = {cell.name: cell for cell in cells("laptop")}
-    assert len(laptop) == 3 * 6
+    assert len(laptop) == 3 * 8
     for setting in ("reacher-gaussian", "reacher-mixture", "point-mass"):
-        for method in ("FKL-f-IRL", "RKL-f-IRL", "JS-f-IRL", "MaxEnt-IRL", "f-MAX-RKL", "GAIL"):
+        for method in (
+            "FKL-f-IRL",
+            "RKL-f-IRL",
+            "JS-f-IRL",
+            "MaxEnt-IRL",
+            "f-MAX-RKL",
+            "GAIL",
+            "FAIRL",
+            "SMM",
+        ):
             cell = laptop[f"{setting}/{method}"]
             assert len(cell.seeds) == 3
             assert cell.training_metrics == ("forward_kl", "reverse_kl")

@@ -30,7 +30,7 @@ EXPERIMENTS = {
 
 ABOUT = {
     "scopil": "SCOPIL, its ablations, SAC, BC and ICRL on the Marble Maze; sensitivity and robustness",
-    "firl-density": "f-IRL, MaxEnt IRL, f-MAX and GAIL brought to a state density; KL against epochs",
+    "firl-density": "f-IRL, MaxEnt IRL, f-MAX, GAIL and SMM brought to a state density; KL against epochs",
     "firl-benchmark": "f-IRL, MaxEnt IRL, f-MAX, AIRL and BC from 1, 4 and 16 trajectories on MuJoCo bodies",
     "firl-reward-recovery": "SAC from scratch on the rewards that were learned from one trajectory",
     "firl-transfer": "a reward learned from a healthy ant, tried on one with two disabled legs",

@@ -79,8 +79,13 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "f-MAX-RKL": ("fmax", {"divergence": "rkl"}),
     # The published code's reward, which is never positive; episodes here cannot end early.
     "GAIL": ("gail", {"form": "log-d"}),
+    "FAIRL": ("fmax", {"divergence": "fkl"}),
+    "SMM": ("smm", {}),
 }
 """Label -> algorithm and its settings."""
+
+BESIDE = ("FAIRL", "SMM")
+"""Methods that the paper's figures do not show, so that its claims are not about them."""
 
 LEARN_A_REWARD = ("firl", "maxent-irl")
 """Algorithms; the others have a discriminator instead."""
@@ -114,6 +119,8 @@ ADVERSARIAL: dict[str, Any] = {
     "ratio_learning_rate": 3e-4,
 }
 """Of those with a discriminator instead."""
+SMM: dict[str, Any] = {"learning_starts": 500}
+"""Of SMM, which has densities alone."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,9 @@ class Scale:
     irl: Mapping[str, Any] = field(default_factory=dict)
     """Those of the methods that learn a reward."""
     adversarial: Mapping[str, Any] = field(default_factory=dict)
-    """Those of the others."""
+    """Those of the ones with a discriminator."""
+    smm: Mapping[str, Any] = field(default_factory=dict)
+    """Those of SMM."""
     full: bool = True
     """Whether every method is run in every setting, or all in the first and one in the others."""
 
@@ -142,6 +151,7 @@ SCALES = {
         options={"hidden": [16, 16], "batch_size": 32, "trajectories": 20, "expert_samples": 300},
         irl={"warm_up": 60},
         adversarial={"learning_starts": 90, "ratio_hidden": 16, "ratio_blocks": 1, "ratio_batch_size": 32},
+        smm={"learning_starts": 90},
         full=False,
     ),
     "laptop": Scale(epochs=200, seeds=3, episodes=50, options={"kl_every": 5}),
@@ -175,7 +185,8 @@ def _cell(scale: str, name: str, method: str) -> Cell:
         options |= IRL | dict(setting.irl) | dict(at.irl)
     else:
         envs = setting.round
-        options |= ADVERSARIAL | {"steps_per_round": setting.round} | dict(at.adversarial)
+        own_kind = SMM | dict(at.smm) if algorithm == "smm" else ADVERSARIAL | dict(at.adversarial)
+        options |= {"steps_per_round": setting.round} | own_kind
     return Cell(
         method=method,
         algorithm=algorithm,
@@ -192,7 +203,7 @@ def _cell(scale: str, name: str, method: str) -> Cell:
 
 EXPERIMENT = Experiment(
     "firl-density",
-    "f-IRL, MaxEnt IRL, f-MAX and GAIL brought to a state density; KL against epochs",
+    "f-IRL, MaxEnt IRL, f-MAX, GAIL and SMM brought to a state density; KL against epochs",
     cells,
     claims="firl_density_page:claims",
     page="firl_density_page:write",

@@ -13,6 +13,7 @@ from surefoot.errors import SurefootError
 from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import figures, pages
 from surefoot.experiments.firl_density import (
+    BESIDE,
     EXPERIMENT,
     FORWARD,
     METHODS,
@@ -36,6 +37,8 @@ from surefoot.training.run import atomic_write
 NAMES = {FORWARD: "forward KL", REVERSE: "reverse KL"}
 NEAR_ZERO = 0.2
 """Nats. As much as between two Gaussians in the plane whose means are 0.63 standard deviations apart."""
+SHOWN = tuple(method for method in METHODS if method not in BESIDE)
+"""Methods of the paper's figures."""
 ARM = ("reacher-gaussian", "reacher-mixture")
 DOT = "point-mass"
 
@@ -45,15 +48,15 @@ DOT = "point-mass"
 def claims(records: Iterable[Record]) -> list[Claim]:
     """Every claim, in every setting that has records."""
     table = Records(records)
-    arm = [name for name in ARM if any(table.get(name, method) for method in METHODS)]
+    arm = [name for name in ARM if any(table.get(name, method) for method in SHOWN)]
     made = [_lowest(table, name, "FKL f-IRL", FORWARD) for name in arm]
     made += [_lowest(table, name, "JS f-IRL", REVERSE) for name in arm]
-    return made + [_near_zero(table, method) for method in METHODS if table.get(DOT, method)]
+    return made + [_near_zero(table, method) for method in SHOWN if table.get(DOT, method)]
 
 
 def _lowest(table: Records, setting: str, method: str, name: str) -> Claim:
     ours = table.metric(setting, method, name)
-    others = {m: table.metric(setting, m, name) for m in METHODS if m != method}
+    others = {m: table.metric(setting, m, name) for m in SHOWN if m != method}
     known = {m: value for m, value in others.items() if value is not None}
     verdicts = [at_most(ours, value) for value in known.values()]
     verdict = verdicts[0] if verdicts else UNKNOWN
@@ -139,7 +142,7 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Figures 3.2, 3.6 and 3.7 of its thesis "
         "version. These figures come without numbers, so what can be set beside ours is what is said of "
-        "them.",
+        f"them. {' and '.join(BESIDE)} are not in them, and the verdicts are without these two.",
         "",
         "An agent without reward is given a density over positions, and trained so that it is found there as "
         f"often as the density says. An epoch is {STEPS_PER_EPOCH} steps and as many updates of SAC. The KL "
