@@ -127,7 +127,7 @@ SCALES = {
         reward_seeds=2,
         weights=(0.01, 0.05, 0.1, 0.3),
         alphas=(0.05, 0.15, 0.3),
-        seeds=3,
+        seeds=10,
         episodes=100,
         recovery={"steps_per_iteration": 300, "trajectories": 300, "reward_updates": 3, "kl_every": 5},
     ),
