@@ -26,10 +26,29 @@ GYMNASIUM = {
     "FixedAnt-v0": "fixed_horizon:FixedAnt",
     "CustomAnt-v0": "ant:CustomAnt",
     "DisabledAnt-v0": "ant:DisabledAnt",
+    "SafetyPointGoal1-v0": "safety.env:PointGoal1",
+    "SafetyPointGoal2-v0": "safety.env:PointGoal2",
+    "SafetyPointPush1-v0": "safety.env:PointPush1",
+    "SafetyPointPush2-v0": "safety.env:PointPush2",
+    "SafetyCarGoal1-v0": "safety.env:CarGoal1",
+    "SafetyCarGoal2-v0": "safety.env:CarGoal2",
+    "SafetyCarPush1-v0": "safety.env:CarPush1",
+    "SafetyCarPush2-v0": "safety.env:CarPush2",
+    "SafetyDoggoGoal1-v0": "safety.env:DoggoGoal1",
+    "SafetyDoggoGoal2-v0": "safety.env:DoggoGoal2",
+    "SafetyDoggoPush1-v0": "safety.env:DoggoPush1",
+    "SafetyDoggoPush2-v0": "safety.env:DoggoPush2",
 }
 """Identifier -> module and class of the Gymnasium form; Gymnasium knows it as ``surefoot/IDENTIFIER``.
 
 Those without a JAX form need MuJoCo."""
+
+VECTORS = {
+    name: path.replace(".env:", ".vector_env:")
+    for name, path in GYMNASIUM.items()
+    if name.startswith("Safety")
+}
+"""Identifier -> module and class of the form that steps many worlds together, where there is one."""
 
 TIME_LIMITS = {
     "FixedHopper-v0": 1000,
@@ -52,6 +71,18 @@ ABOUT = {
     "FixedAnt-v0": "Ant without contact forces, likewise",
     "CustomAnt-v0": "an ant with weak motors that never terminates, to learn rewards from",
     "DisabledAnt-v0": "the same ant with two short, powerless legs, to transfer rewards to",
+    "SafetyPointGoal1-v0": "a sliding robot goes to goals past hazards; costs: hazards",
+    "SafetyPointGoal2-v0": "more hazards, and vases; costs: hazards, vases touched, vases that move",
+    "SafetyPointPush1-v0": "a sliding robot pushes a box to goals past hazards; costs: hazards",
+    "SafetyPointPush2-v0": "more hazards, and pillars; costs: hazards, pillars touched",
+    "SafetyCarGoal1-v0": "a robot on two wheels and a ball, likewise",
+    "SafetyCarGoal2-v0": "a robot on two wheels and a ball, likewise",
+    "SafetyCarPush1-v0": "a robot on two wheels and a ball, likewise",
+    "SafetyCarPush2-v0": "a robot on two wheels and a ball, likewise",
+    "SafetyDoggoGoal1-v0": "a robot on four legs with 12 motors, likewise",
+    "SafetyDoggoGoal2-v0": "a robot on four legs with 12 motors, likewise",
+    "SafetyDoggoPush1-v0": "a robot on four legs with 12 motors, likewise",
+    "SafetyDoggoPush2-v0": "a robot on four legs with 12 motors, likewise",
 }
 """One line each, for lists and help."""
 
@@ -67,6 +98,12 @@ def environment(name: str) -> type[Any]:
 def is_simulated(name: str) -> bool:
     """Whether this is an environment of ours that has Gymnasium's form alone."""
     return name in GYMNASIUM and name not in ENVIRONMENTS
+
+
+def vector(name: str) -> Any:
+    """The class, or what makes one, that steps many worlds of that environment together."""
+    module, _, cls = VECTORS[name].partition(":")
+    return getattr(import_module(f"surefoot.envs.{module}"), cls)
 
 
 def name_of(env: Any) -> str | None:
@@ -90,4 +127,5 @@ def register_envs() -> None:
         if f"surefoot/{name}" not in registry:
             module, _, cls = path.partition(":")
             entry, limit = f"surefoot.envs.{module}:{cls}", TIME_LIMITS.get(name)
-            register(f"surefoot/{name}", entry_point=entry, max_episode_steps=limit)
+            many = f"surefoot.envs.{VECTORS[name]}" if name in VECTORS else None
+            register(f"surefoot/{name}", entry_point=entry, vector_entry_point=many, max_episode_steps=limit)

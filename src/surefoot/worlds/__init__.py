@@ -14,7 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from surefoot._importing import find
-from surefoot.envs import ENVIRONMENTS, GYMNASIUM, environment, is_simulated, name_of, register_envs
+from surefoot.envs import (
+    ENVIRONMENTS,
+    GYMNASIUM,
+    VECTORS,
+    environment,
+    is_simulated,
+    name_of,
+    register_envs,
+    vector,
+)
 from surefoot.errors import SurefootError, unknown
 
 if TYPE_CHECKING:
@@ -24,13 +33,20 @@ if TYPE_CHECKING:
     from surefoot.worlds.checker import Report
     from surefoot.worlds.gym_world import GymWorld
     from surefoot.worlds.jax_world import JaxWorld
+    from surefoot.worlds.vector_world import VectorWorld
     from surefoot.worlds.world import Acts
 
 WORLD_OPTIONS = ("cost", "constraints", "limits", "success", "horizon", "env_options")
 """Options of a Gymnasium world that are ours; all others go to the environment."""
 
 
-def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld | GymWorld:  # noqa: A002
+def make(
+    id: Any,  # noqa: A002
+    *,
+    envs: int = 16,
+    seed: int = 0,
+    **options: Any,
+) -> JaxWorld | GymWorld | VectorWorld:
     """A world of ``envs`` environments side by side.
 
     Args:
@@ -63,6 +79,8 @@ def make(id: Any, *, envs: int = 16, seed: int = 0, **options: Any) -> JaxWorld 
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     if isinstance(id, str) and (id.startswith("gymnasium:") or is_simulated(id)):
         known = id.partition(":")[2] or f"surefoot/{id}"
+        if id in VECTORS and not _uses_functions(options):
+            return _vector_world(_gymnasium_factory(known, options), id, envs, key, options)
         return _gym_world(_gymnasium_factory(known, options), id, envs, key, options)
     if isinstance(id, str) and not id.startswith("python:"):
         return _jax_world(_our_environment(id), envs, key, options)
@@ -93,7 +111,7 @@ def describe(world: Any) -> dict[str, Any]:
     return _description(name, world.envs, options)
 
 
-def from_description(description: dict[str, Any], **changes: Any) -> JaxWorld | GymWorld:
+def from_description(description: dict[str, Any], **changes: Any) -> JaxWorld | GymWorld | VectorWorld:
     """The world that :func:`describe` wrote down, with ``changes`` to its options (``envs`` too)."""
     if not description.get("id"):
         raise SurefootError(
@@ -181,6 +199,29 @@ def _gym_world(
         ours["success"] = find(ours["success"])
     description = _description(name, envs, options)
     return GymWorld.create(factory, envs, key, name=name or shown, description=description, **ours)
+
+
+def _vector_world(
+    factory: Callable[[], Any], name: str, envs: int, key: PRNGKeyArray, options: dict[str, Any]
+) -> VectorWorld:
+    """For environments of ours that have a form in which many are stepped together."""
+    from surefoot.worlds.vector_world import VectorWorld
+
+    ours = {option: value for option, value in options.items() if option in WORLD_OPTIONS[:-1]}
+    make_vector = partial(_make_vector, name, _env_options(options))
+    return VectorWorld.create(
+        factory, make_vector, envs, key, name=name, description=_description(name, envs, options), **ours
+    )
+
+
+def _uses_functions(options: dict[str, Any]) -> bool:
+    """Whether cost or success are functions, which look at one environment at a time."""
+    success = options.get("success") or ""
+    return options.get("cost") is not None or callable(success) or ":" in success
+
+
+def _make_vector(name: str, options: dict[str, Any], envs: int) -> Any:
+    return vector(name)(num_envs=envs, autoreset_mode="Disabled", **options)
 
 
 def _env_options(options: dict[str, Any]) -> dict[str, Any]:

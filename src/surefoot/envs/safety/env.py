@@ -37,10 +37,11 @@ class SafetyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         task: a :class:`Task`, or the short name of one of the twelve.
         physics: ``fast`` lets objects at rest sleep until they are touched; ``parity`` computes all of them
             always, as the original does.
-        cost: what ``info["cost"]`` is. ``total``: 1 if anything costs, else 0. ``kinds``: a vector of such
-            numbers, one for each of the task's costs. Either way ``info`` has ``costs`` (that vector),
+        cost_form: what ``info["cost"]`` is. ``total``: 1 if anything costs, else 0. ``kinds``: a vector of
+            such numbers, one for each of the task's costs. Either way ``info`` has ``costs`` (that vector),
             ``raw_costs`` (depths, contacts, speeds) and ``cost_names``.
         layouts: ``own``; or ``original``: seed for seed the layouts of the package that defined these tasks.
+        threads: of the physics; taken so that a vector's options fit, one world has no use for more than one.
         render_mode: ``rgb_array``: one picture a step.
         camera: ``top``, ``follow`` or ``both``, side by side.
         changes: fields of :class:`Task` to change, such as ``hazards=12``.
@@ -56,16 +57,17 @@ class SafetyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         task: Task | str = "PointGoal1",
         *,
         physics: str = "fast",
-        cost: str = "total",
+        cost_form: str = "total",
         layouts: str = "own",
+        threads: int | None = None,
         render_mode: str | None = None,
         camera: str = "both",
         **changes: Any,
     ) -> None:
         self.task = made_task(task, changes)
-        check_forms(cost, render_mode, camera)
-        self.simulation = Simulation(self.task, 1, physics=physics, layouts=layouts, threads=1)
-        self.cost, self.render_mode, self.camera = cost, render_mode, camera
+        check_forms(cost_form, render_mode, camera)
+        self.simulation = Simulation(self.task, 1, physics=physics, layouts=layouts, threads=threads)
+        self.cost_form, self.render_mode, self.camera = cost_form, render_mode, camera
         self.observation_space, self.action_space = spaces(self.simulation)
         self.max_episode_steps = self.task.steps
         model = self.simulation.model.compiled
@@ -83,7 +85,7 @@ class SafetyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             seed = int(self.np_random.integers(_LARGEST_SEED))
         observation = self.simulation.reset(np.zeros(1, int), [seed])[0].copy()
         self._ready, self._run_up = True, 0.0
-        return observation, _first(infos(self.task, self.cost, no_outcome(self.simulation)))
+        return observation, _first(infos(self.task, self.cost_form, no_outcome(self.simulation)))
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One action; see the table on top of this module."""
@@ -92,7 +94,7 @@ class SafetyEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         given = np.asarray(action, np.float64)
         check_actions(given, self.action_space.shape)
         outcome = self.simulation.step(given[None])
-        info = _first(infos(self.task, self.cost, outcome))
+        info = _first(infos(self.task, self.cost_form, outcome))
         self._run_up += info["cost_total"]
         return (
             outcome.observation[0].copy(),
@@ -141,15 +143,15 @@ def made_task(task: Task | str, changes: dict[str, Any]) -> Task:
     known = [field.name for field in dataclasses.fields(Task)]
     for name in changes:
         if name not in known:
-            options = ("physics", "cost", "layouts", "render_mode", "camera")
+            options = ("physics", "cost_form", "layouts", "threads", "render_mode", "camera")
             raise unknown("option of a safety task", name, [*known, *options])
     return dataclasses.replace(made, **changes)
 
 
-def check_forms(cost: str, render_mode: str | None, camera: str) -> None:
+def check_forms(cost_form: str, render_mode: str | None, camera: str) -> None:
     """Raises :class:`SurefootError` for an option that does not exist."""
-    if cost not in COST_FORMS:
-        raise unknown("form of cost", str(cost), COST_FORMS)
+    if cost_form not in COST_FORMS:
+        raise unknown("cost_form", str(cost_form), COST_FORMS)
     if render_mode not in (None, "rgb_array"):
         raise unknown("render_mode", str(render_mode), ("rgb_array",))
     if camera not in CAMERAS:
@@ -173,13 +175,13 @@ def check_actions(actions: np.ndarray, shape: tuple[int, ...] | None) -> None:
         raise SurefootError(f"safety task: the actions are {actions}; give finite numbers of shape {shape}.")
 
 
-def infos(task: Task, cost: str, outcome: Outcome) -> dict[str, Any]:
+def infos(task: Task, cost_form: str, outcome: Outcome) -> dict[str, Any]:
     """What ``info`` holds, for all worlds: arrays with one row a world, and names."""
     kinds = (outcome.raw_costs > 0).astype(np.float64)
     total = kinds.max(axis=1)
     return {
-        "cost": total if cost == "total" else kinds,
-        "constraints": ("cost",) if cost == "total" else task.costs,
+        "cost": total if cost_form == "total" else kinds,
+        "constraints": ("cost",) if cost_form == "total" else task.costs,
         "cost_total": total,
         "costs": kinds,
         "raw_costs": outcome.raw_costs,

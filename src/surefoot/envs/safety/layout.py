@@ -23,6 +23,8 @@ from surefoot.errors import SurefootError
 
 TRIES = 100
 """For each thing of a layout."""
+FIRST_TRIES = 8
+"""That are drawn at once."""
 LARGEST_NUMBER_OF_LAYOUTS = 1000
 GOAL_TRIES = 10_000
 
@@ -55,8 +57,7 @@ class Layouts:
         places, failures = np.zeros((len(worlds), things, 2)), np.zeros(things, int)
         left = np.arange(len(worlds))
         for _ in range(LARGEST_NUMBER_OF_LAYOUTS):
-            tries = np.stack([streams[i].random((things, TRIES, 2)) for i in left])
-            places[left], failed = self._place(tries)
+            places[left], failed = self._place([streams[i] for i in left.tolist()])
             failures += np.bincount(failed[failed >= 0], minlength=things)
             left = left[failed >= 0]
             if not len(left):
@@ -97,27 +98,33 @@ class Layouts:
         self.draws[world] += np.uint64(1)
         return np.random.Generator(np.random.Philox(key=key))
 
-    def _place(self, tries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places ``[m, things, 2]`` from tries ``[m, things, TRIES, 2]`` in [0, 1); for each layout the
-        thing that found no place, else -1."""
-        rows = np.arange(len(tries))
-        places = np.zeros((len(tries), len(self.keepouts), 2))
-        failed = np.full(len(tries), -1)
+    def _place(self, streams: list[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
+        """Places ``[m, things, 2]``; for each layout the thing that found no place, else -1."""
+        worlds, things = len(streams), len(self.keepouts)
+        tries = np.stack([stream.random((things, FIRST_TRIES, 2)) for stream in streams])
+        places, failed = np.zeros((worlds, things, 2)), np.full(worlds, -1)
         for thing, keepout in enumerate(self.keepouts):
-            here = (2 * tries[:, thing] - 1) * (self.task.extent - keepout)
-            free = self._clear(here, places[:, :thing], self.keepouts[:thing] + keepout)
-            places[:, thing] = here[rows, free.argmax(axis=1)]
-            failed = np.where((failed < 0) & ~free.any(axis=1), thing, failed)
+            reach, apart = self.task.extent - keepout, self.keepouts[:thing] + keepout
+            here = (2 * tries[:, thing] - 1) * reach
+            free = self._clear(here, places[:, :thing], apart)
+            places[:, thing] = here[np.arange(worlds), free.argmax(axis=1)]
+            # The first tries nearly always do; the others are not drawn before they are needed.
+            for i in np.flatnonzero(~free.any(axis=1) & (failed < 0)).tolist():
+                more = (2 * streams[i].random((1, TRIES - FIRST_TRIES, 2)) - 1) * reach
+                free_more = self._clear(more, places[i : i + 1, :thing], apart)[0]
+                places[i, thing] = more[0, free_more.argmax()]
+                failed[i] = -1 if free_more.any() else thing
         return places, failed
 
     def _goals(self, streams: list[np.random.Generator], others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         goal = self.task.where("goal").start
-        keepout, apart = self.keepouts[goal], np.delete(self.keepouts, goal) + self.keepouts[goal]
+        reach = self.task.extent - self.keepouts[goal]
+        apart = np.delete(self.keepouts, goal) + self.keepouts[goal]
         goals, found = np.zeros((len(streams), 2)), np.zeros(len(streams), bool)
-        for _ in range(GOAL_TRIES // TRIES):
+        for _ in range(0, GOAL_TRIES, FIRST_TRIES):
             left = np.flatnonzero(~found)
-            tries = np.stack([streams[i].random((TRIES, 2)) for i in left])
-            here = (2 * tries - 1) * (self.task.extent - keepout)
+            tries = np.stack([streams[i].random((FIRST_TRIES, 2)) for i in left.tolist()])
+            here = (2 * tries - 1) * reach
             free = self._clear(here, others[left], apart)
             goals[left] = here[np.arange(len(left)), free.argmax(axis=1)]
             found[left] = free.any(axis=1)
@@ -166,7 +173,7 @@ class OriginalLayouts:
         goal = self.task.where("goal").start
         keepouts = np.delete(self.keepouts, goal)
         drawn = [
-            self._try(self.streams[world], self.keepouts[goal], placed, keepouts, GOAL_TRIES)
+            self._try(self.streams[world], float(self.keepouts[goal]), placed, keepouts, GOAL_TRIES)
             for world, placed in zip(worlds.tolist(), others, strict=True)
         ]
         found = np.array([place is not None for place in drawn])
@@ -204,7 +211,9 @@ class OriginalLayouts:
         yaws = np.array([stream.uniform(0, 2 * np.pi) for _ in self.keepouts])
         goal = self.task.where("goal").start
         keepouts = np.delete(self.keepouts, goal)
-        place = self._try(stream, self.keepouts[goal], np.delete(places, goal, axis=0), keepouts, GOAL_TRIES)
+        place = self._try(
+            stream, float(self.keepouts[goal]), np.delete(places, goal, axis=0), keepouts, GOAL_TRIES
+        )
         if place is None:
             raise crowded(self.task, np.arange(len(self.keepouts)) == goal)
         places[goal] = place

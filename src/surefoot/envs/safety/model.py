@@ -27,8 +27,8 @@ SLEEP_TOLERANCE = 1e-4
 """m/s. Not above the speed from which a vase costs, or such a vase might fall asleep."""
 
 VASE_COLOUR = (0.0, 1.0, 1.0, 1.0)
-PILLAR_COLOUR = (0.5, 0.5, 1.0, 1.0)
-BOX_COLOUR = (1.0, 1.0, 0.0, 0.25)
+PILLAR_COLOUR = (0.55, 0.35, 0.75, 1.0)
+BOX_COLOUR = (1.0, 0.9, 0.1, 0.8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,15 @@ def _add_floor(mj: Any, spec: Any) -> None:
     )
     material = spec.add_material(name="floor", texrepeat=(10, 10))
     material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = "floor"
-    spec.worldbody.add_light(pos=(0, 0, 6), dir=(0, 0, -1), castshadow=False, diffuse=(0.6, 0.6, 0.6))
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.4, 0.4, 0.4), (0.2, 0.2, 0.2)
+    spec.worldbody.add_light(
+        type=mj.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=(0, 0, 6),
+        dir=(0.2, 0.3, -1),
+        castshadow=False,
+        diffuse=(0.5, 0.5, 0.5),
+        specular=(0, 0, 0),
+    )
     spec.worldbody.add_geom(
         name="floor", type=mj.mjtGeom.mjGEOM_PLANE, size=(3.5, 3.5, 0.1), material="floor", rgba=(1, 1, 1, 1)
     )

@@ -55,7 +55,8 @@ class Simulation:
         layouts: ``own``, or ``original`` for the stream of the package that defined these tasks.
         threads: of the physics; left out, one for each processor.
 
-    ``failures`` counts the failures of the physics since the start.
+    ``failures`` counts the failures of the physics since the start; ``last`` is each world's observation,
+    ``costing`` whether its last step cost anything.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Simulation:
         self.distances = np.zeros((worlds, 2 if task.pushes else 1))
         self.steps = np.zeros(worlds, np.int64)
         self.last = np.zeros((worlds, self.model.observation_size))
+        self.costing = np.zeros(worlds, bool)
         self.failures = 0
         self._kinds = np.repeat(np.arange(len(task.lidars)), [task.things[name] for name in task.lidars])
         # What a sleeping world is made again from: where it started and what was done since.
@@ -194,7 +196,7 @@ class Simulation:
         self.batch.forward(worlds, stage=int(stages.mjSTAGE_ACC))
         self.goal[worlds], self.hazards[worlds], self.steps[worlds] = goal, hazards, 0
         self.distances[worlds] = self._distances()[worlds]
-        self.last[worlds] = self._observe()[worlds]
+        self.last[worlds], self.costing[worlds] = self._observe()[worlds], False
 
     def step(self, actions: np.ndarray, worlds: np.ndarray | None = None) -> Outcome:
         """One action in each of these worlds, or in all.
@@ -226,6 +228,7 @@ class Simulation:
         seen = self._observe()
         seen[failed] = self.last[failed]
         self.last[which] = seen[which]
+        self.costing[which] = np.any(costs > 0, axis=1)[which]
         truncated = (self.steps >= self.task.steps) | failed | lost
         self.failures += int(failed[which].sum())
         return Outcome(
@@ -250,6 +253,7 @@ class Simulation:
             "distances": self.distances.copy(),
             "steps": self.steps.copy(),
             "last": self.last.copy(),
+            "costing": self.costing.copy(),
             "failures": np.array(self.failures),
             **self.layouts.save(),
         }
@@ -285,7 +289,7 @@ class Simulation:
                 playing = np.flatnonzero(saved["steps"] > t)
                 self.ctrl[playing] = self._actions[t, playing]
                 self._advance(playing)
-        for name in ("goal", "hazards", "distances", "steps", "last"):
+        for name in ("goal", "hazards", "distances", "steps", "last", "costing"):
             getattr(self, name)[:] = saved[name]
         self.failures = int(saved["failures"])
         self.layouts.restore(saved)

@@ -27,7 +27,7 @@ class SafetyVectorEnv(gymnasium.vector.VectorEnv):
         task: a :class:`Task`, or the short name of one of the twelve.
         num_envs: how many.
         physics: see :class:`surefoot.envs.safety.env.SafetyEnv`.
-        cost: likewise.
+        cost_form: likewise.
         layouts: likewise.
         threads: of the physics; left out, one for each processor.
         autoreset_mode: Gymnasium's: ``NextStep``, ``SameStep``, or ``Disabled``, where
@@ -43,7 +43,7 @@ class SafetyVectorEnv(gymnasium.vector.VectorEnv):
         num_envs: int = 1,
         *,
         physics: str = "fast",
-        cost: str = "total",
+        cost_form: str = "total",
         layouts: str = "own",
         threads: int | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
@@ -52,9 +52,14 @@ class SafetyVectorEnv(gymnasium.vector.VectorEnv):
         **changes: Any,
     ) -> None:
         self.task = made_task(task, changes)
-        check_forms(cost, render_mode, camera)
+        check_forms(cost_form, render_mode, camera)
         self.simulation = Simulation(self.task, num_envs, physics=physics, layouts=layouts, threads=threads)
-        self.num_envs, self.cost, self.render_mode, self.camera = num_envs, cost, render_mode, camera
+        self.num_envs, self.cost_form, self.render_mode, self.camera = (
+            num_envs,
+            cost_form,
+            render_mode,
+            camera,
+        )
         self.single_observation_space, self.single_action_space = spaces(self.simulation)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -77,7 +82,7 @@ class SafetyVectorEnv(gymnasium.vector.VectorEnv):
             seed = [int(seed) + i for i in range(self.num_envs)]
         super().reset(seed=None if seed is None else seed[0])
         mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        given = list(seed) if seed is not None else [None] * self.num_envs
+        given: list[int | None] = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:
             raise SurefootError(f"{len(given)} seeds for {self.num_envs} worlds; give one for each.")
         self._restart(np.flatnonzero(mask), given)
@@ -103,17 +108,17 @@ class SafetyVectorEnv(gymnasium.vector.VectorEnv):
                 getattr(outcome, name)[playing] = value
         info = self._marked(outcome)
         self._running += info["cost_total"]
-        self._ended = outcome.truncated
+        self._ended = outcome.truncated.copy()
         if skipped.any():
             self._restart(np.flatnonzero(skipped), [None] * self.num_envs)
         elif self.autoreset_mode == AutoresetMode.SAME_STEP and self._ended.any():
-            ended = self._ended
+            ended = self._ended.copy()
             info = {"final_obs": _objects(self.simulation.last, ended), "_final_obs": ended, **info}
             info |= {"final_info": {key: value for key, value in info.items() if "final" not in key}}
             info |= {"_final_info": ended}
             self._restart(np.flatnonzero(ended), [None] * self.num_envs)
         terminated = np.zeros(self.num_envs, bool)
-        return self.simulation.last.copy(), outcome.reward, terminated, outcome.truncated.copy(), info
+        return self.simulation.last.copy(), outcome.reward, terminated, outcome.truncated, info
 
     def save(self) -> dict[str, np.ndarray]:
         """The whole state, see :meth:`surefoot.envs.safety.simulation.Simulation.save`."""
@@ -161,7 +166,7 @@ class SafetyVectorEnv(gymnasium.vector.VectorEnv):
 
     def _marked(self, outcome: Any) -> dict[str, Any]:
         """Infos with Gymnasium's masks: every world reports everything at every step."""
-        info = infos(self.task, self.cost, outcome)
+        info = infos(self.task, self.cost_form, outcome)
         everywhere = np.ones(self.num_envs, bool)
         return {**info, **{f"_{name}": everywhere for name in info}}
 
