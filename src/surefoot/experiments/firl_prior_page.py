@@ -231,6 +231,7 @@ def values_of(run: Path, seed: int) -> np.ndarray | None:
 
 def correlation(values: np.ndarray) -> float:
     """Spearman's rank correlation of ``[y, x]`` with the distance from the start."""
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
-    return float(spearmanr(values.ravel(), np.linalg.norm(places(), axis=-1).ravel()).statistic)
+    distance = np.linalg.norm(places(), axis=-1)
+    return float(np.corrcoef(rankdata(values.ravel()), rankdata(distance.ravel()))[0, 1])
