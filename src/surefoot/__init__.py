@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from surefoot import _gymnasium
 
 if TYPE_CHECKING:
-    from surefoot import worlds
+    from surefoot import envs, worlds
     from surefoot.algorithms.imitation.airl import Airl
     from surefoot.algorithms.imitation.bc import Bc
     from surefoot.algorithms.imitation.firl import Firl
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from surefoot.algorithms.rl.discrete_sac import DiscreteSac
     from surefoot.algorithms.rl.ppo import Ppo
     from surefoot.algorithms.rl.sac import Sac
+    from surefoot.algorithms.safe.backtrack import Backtrack
+    from surefoot.algorithms.safe.cpo import Cpo
+    from surefoot.algorithms.safe.lbpo import Lbpo
     from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
+    from surefoot.algorithms.safe.safe_start import SafeStart
+    from surefoot.algorithms.safe.sddpg import Sddpg
     from surefoot.data import demonstrations
     from surefoot.envs.marble_maze import MarbleMaze
     from surefoot.errors import SurefootError
@@ -51,7 +56,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Airl",
+    "Backtrack",
     "Bc",
+    "Cpo",
     "DiscreteSac",
     "Firl",
     "Fmax",
@@ -59,6 +66,7 @@ __all__ = [
     "GymWorld",
     "Icrl",
     "JaxWorld",
+    "Lbpo",
     "MarbleMaze",
     "MaxEntIrl",
     "Ppo",
@@ -66,12 +74,15 @@ __all__ = [
     "RelabelReward",
     "Run",
     "Sac",
+    "SafeStart",
     "Scopil",
+    "Sddpg",
     "Smm",
     "SurefootError",
     "Task",
     "__version__",
     "demonstrations",
+    "envs",
     "evaluate",
     "fit",
     "load_policy",
@@ -84,7 +95,9 @@ __all__ = [
 
 _WHERE = {
     "Airl": "algorithms.imitation.airl:Airl",
+    "Backtrack": "algorithms.safe.backtrack:Backtrack",
     "Bc": "algorithms.imitation.bc:Bc",
+    "Cpo": "algorithms.safe.cpo:Cpo",
     "DiscreteSac": "algorithms.rl.discrete_sac:DiscreteSac",
     "Firl": "algorithms.imitation.firl:Firl",
     "Fmax": "algorithms.imitation.fmax:Fmax",
@@ -92,6 +105,7 @@ _WHERE = {
     "GymWorld": "worlds.gym_world:GymWorld",
     "Icrl": "algorithms.imitation.icrl:Icrl",
     "JaxWorld": "worlds.jax_world:JaxWorld",
+    "Lbpo": "algorithms.safe.lbpo:Lbpo",
     "MarbleMaze": "envs.marble_maze:MarbleMaze",
     "MaxEntIrl": "algorithms.imitation.maxent_irl:MaxEntIrl",
     "Ppo": "algorithms.rl.ppo:Ppo",
@@ -99,11 +113,14 @@ _WHERE = {
     "RelabelReward": "worlds.reward_wrapper:RelabelReward",
     "Run": "training.run:Run",
     "Sac": "algorithms.rl.sac:Sac",
+    "SafeStart": "algorithms.safe.safe_start:SafeStart",
     "Scopil": "algorithms.imitation.scopil:Scopil",
+    "Sddpg": "algorithms.safe.sddpg:Sddpg",
     "Smm": "algorithms.imitation.smm:Smm",
     "SurefootError": "errors:SurefootError",
     "Task": "task:Task",
     "demonstrations": "data.demonstrations:",
+    "envs": "envs:",
     "evaluate": "evaluation.evaluate:evaluate",
     "fit": "training.fit:fit",
     "load_policy": "training.policy_io:load_policy",

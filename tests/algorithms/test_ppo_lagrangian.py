@@ -1,7 +1,5 @@
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +7,12 @@ import pytest
 
 import surefoot as sf
 from oracles.cmdp import expected_sums, solve
+from probe.road import COST, GOES_ON, REWARD, START, TRANSITION, Road
 from probe.training import probability, train
 from probe.worlds import ByAction, ByBoth, Delayed
 from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian, mean_episode_cost
 from surefoot.data.trajectories import Totals, Trajectories
-from surefoot.envs.env import StepResult
 from surefoot.errors import SurefootError
-from surefoot.task import Box, Discrete, Task
 
 QUICK = PpoLagrangian(
     batch_steps=256,
@@ -27,53 +24,6 @@ QUICK = PpoLagrangian(
     cost_discount=0.5,
     entropy_weight=0.01,
 )
-
-# A forked road. In each state, action 0 is slow and harmless, action 1 pays and harms.
-TRANSITION = np.array(
-    [
-        [[0.0, 1.0, 0.0], [0.0, 0.2, 0.8]],
-        [[0.5, 0.0, 0.5], [0.0, 0.5, 0.5]],
-        [[1.0, 0.0, 0.0], [0.3, 0.0, 0.7]],
-    ]
-)
-REWARD = np.array([[0.1, 1.0], [0.2, 0.6], [0.0, 1.5]])
-COST = np.array([[0.0, 1.0], [0.0, 0.2], [0.0, 0.5]])
-START = np.array([0.6, 0.2, 0.2])
-GOES_ON = 0.8
-
-
-class RoadState(eqx.Module):
-    place: Any
-    key: Any
-
-
-@dataclass(frozen=True)
-class Road:
-    """The tables above; an episode goes on with chance 0.8, so undiscounted sums are the oracle's."""
-
-    limit: float
-
-    @property
-    def task(self):
-        return Task("Road", Box((3,), (0.0,) * 3, (1.0,) * 3), Discrete(2), ("harm",), (self.limit,), None)
-
-    def reset(self, key):
-        key, key_place = jax.random.split(key)
-        return RoadState(jax.random.choice(key_place, 3, p=jnp.array(START)), key)
-
-    def observe(self, state):
-        return jax.nn.one_hot(state.place, 3)
-
-    def step(self, state, action):
-        key, key_place, key_end = jax.random.split(state.key, 3)
-        chances = jnp.array(TRANSITION)[state.place, action]
-        place = jax.random.choice(key_place, 3, p=chances)
-        ends = jax.random.uniform(key_end) > GOES_ON
-        at = (state.place, action)
-        no = jnp.zeros((), bool)
-        return RoadState(place, key), StepResult(
-            jnp.array(REWARD, jnp.float32)[at], jnp.array(COST, jnp.float32)[at][None], ends, no, no
-        )
 
 
 def tabulate(policy):
@@ -160,6 +110,14 @@ def test_runs_on_gymnasium_with_continuous_actions():
     for i in range(4):
         state, world, metrics = learner.iteration(state, world, jax.random.key(i))
     assert all(np.isfinite(float(metrics[name])) for name in ("cost_value_loss", "multiplier/cost"))
+
+
+def test_a_pid_controller_meets_a_binding_limit():
+    learner = replace(QUICK, multiplier_update="pid", pid_gains=(1.0, 0.05, 0.5))
+    _, metrics = train(learner, ByAction(cost=True, limit=0.3), 250)
+    assert abs(float(jnp.mean(metrics["cost/harm"][-120:])) - 0.3) < 0.05
+    with pytest.raises(SurefootError, match="pid"):
+        PpoLagrangian(multiplier_update="pdi")
 
 
 def test_limits_come_from_the_task_or_the_settings():

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from surefoot.numerics.dual import Multipliers
+from surefoot.numerics.dual import Multipliers, PidMultipliers
 
 
 @pytest.mark.parametrize("start", [1e-3, 0.1, 1.0, 50.0])
@@ -33,3 +33,22 @@ def test_settles_where_the_price_makes_the_limit_bind():
     for _ in range(600):
         nu = nu.ascend((1 - nu.value) - 0.25, 0.02)
     np.testing.assert_allclose(nu.value, 0.75, atol=0.01)
+
+
+def test_pid_by_hand():
+    nu = PidMultipliers.create(1, 0.5, (2.0, 0.5, 4.0))
+    np.testing.assert_allclose(nu.value, 0.5)
+    seen = []
+    for excess in (0.25, 0.5, -0.25, -9.0):  # the integral begins at 1, which is what holds 0.5
+        nu = nu.ascend(jnp.array([excess]))
+        seen.append(float(nu.value[0]))
+    # K_P e + K_I I + K_D rise, with I = 1.25, 1.75, 1.5, 0 and rises of nothing, 0.25, 0, 0
+    np.testing.assert_allclose(seen, [0.5 + 0.625, 1 + 0.875 + 1, -0.5 + 0.75, 0.0])
+
+
+def test_pid_settles_where_the_price_makes_the_limit_bind():
+    # As above: the best x at the price nu is 1 - nu, the limit 0.25.
+    nu = PidMultipliers.create(1, 0.1, (0.1, 0.1, 0.1))
+    for _ in range(300):
+        nu = nu.ascend((1 - nu.value) - 0.25)
+    np.testing.assert_allclose(nu.value, 0.75, atol=1e-3)

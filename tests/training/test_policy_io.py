@@ -15,7 +15,13 @@ import pytest
 
 from surefoot.errors import SurefootError
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy, WarmUp
+from surefoot.networks.policies import (
+    BoundedGaussianPolicy,
+    CategoricalPolicy,
+    GaussianPolicy,
+    SquashedGaussianPolicy,
+    WarmUp,
+)
 from surefoot.task import Box, Discrete, Task
 from surefoot.training import policy_io
 from surefoot.training.policy_io import load_policy, load_stacked, save_policy
@@ -96,6 +102,22 @@ def squashed(seed):
 
 
 BOUNDED = Task("Toy-v0", BOX, Box((2,), (-0.5, 1.0), (0.5, 4.0)))
+
+
+def test_actions_around_a_bounded_mean_are_those_of_jax(tmp_path):
+    network = Mlp.create((3, 6, 2), jax.random.key(0), activation="relu")
+    theirs = BoundedGaussianPolicy(network, jnp.array([-1.0, 0.5]), (-0.5, 1.0), (0.5, 4.0))
+    mine, seen = load_policy(export(tmp_path, [theirs], BOUNDED, (0,))), jnp.asarray(OBSERVATIONS)
+    assert mine.kind == "bounded-gaussian"
+    mean = np.array([0.0, 2.5]) + np.array([0.5, 1.5]) * np.tanh(network(seen))
+    np.testing.assert_allclose(theirs.mode(seen), mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mine.mode(OBSERVATIONS), mean, rtol=1e-5, atol=1e-6)
+    noise = np.random.default_rng(3).standard_normal((50, 2), dtype=np.float32)
+    wanted = np.clip(mean + np.exp([-1.0, 0.5]) * noise, [-0.5, 1.0], [0.5, 4.0])
+    np.testing.assert_allclose(mine.act(OBSERVATIONS, np.random.default_rng(3)), wanted, rtol=1e-4, atol=1e-5)
+    again = policy_io.revive(mine)
+    np.testing.assert_array_equal(again.mode(seen), theirs.mode(seen))
+    np.testing.assert_array_equal(again.log_std, theirs.log_std)
 
 
 def test_squashed_gaussian_actions_are_those_of_jax(tmp_path):

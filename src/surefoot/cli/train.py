@@ -12,7 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from surefoot.cli._common import algorithms, environments, parse, parse_pairs, parse_seeds, say_next, table
+from surefoot.cli._common import (
+    algorithms,
+    environments,
+    find_run,
+    parse,
+    parse_pairs,
+    parse_seeds,
+    say_next,
+    table,
+)
 from surefoot.errors import SurefootError
 
 LESSON = """\
@@ -42,6 +51,9 @@ Examples:
       another board, and a setting of the algorithm
   surefoot train sac --env DisabledAnt-v0 --reward runs/recovered
       from scratch on a reward that another run recovered, see docs/rewards.md
+  surefoot train safe-start --env NoisyWalk-v0 --batch-steps 3000 --run runs/start
+  surefoot train lbpo --env NoisyWalk-v0 --batch-steps 3000 --from runs/start
+      a policy of low cost first, then reward within the limit of the cost, see docs/lbpo.md
   surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left
       any Gymnasium environment; the cost is a function in mycosts.py, see docs/environments.md
 
@@ -70,6 +82,8 @@ class RunOptions:
     """Environment steps between two rows of metrics; chosen from --steps if not given."""
     evaluate_every: int | None = None
     """Environment steps between two evaluations while training; none if not given."""
+    start: Path | None = None
+    """Start from the policy (and critics) of this run, such as one of safe-start. Short: --from RUN."""
     learned_reward: str | None = None
     """Learn from the reward that this run recovered (of firl, say), in the place of the environment's own.
     Returns are still the environment's. Short: --reward RUN."""
@@ -170,6 +184,7 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         learner,
         _rewarded(worlds.make(options.env, envs=options.envs, **world_options), options),
         demonstrations=options.demos,
+        start=None if options.start is None else find_run(options.start),
         steps=options.steps,
         seeds=seeds,
         run=options.run,
@@ -184,7 +199,9 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
 
 
 def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
-    """``words`` with --learned-reward for --reward, unless that means an option of the environment."""
+    """``words`` with --start for --from, and --learned-reward for --reward, unless that means an option of
+    the environment."""
+    words = [re.sub(r"^--from(?==|$)", "--start", word) for word in words]
     own = "reward" in {each.name for each in dataclasses.fields(environment)}
     if own and not Path(peek(words, "--reward", "")).joinpath("reward").is_dir():
         return list(words)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from surefoot.errors import SurefootError
-from surefoot.networks.mlp import Mlp
+from surefoot.networks.mlp import Activation, Mlp
 from surefoot.task import Discrete, Task
 
 
@@ -66,13 +66,71 @@ class GaussianPolicy(eqx.Module):
     def log_prob(
         self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
     ) -> Float[Array, "*batch"]:
-        z = (action - self.network(observation)) / jnp.exp(self.log_std)
-        return -jnp.sum(0.5 * z**2 + self.log_std + 0.5 * math.log(2 * math.pi), axis=-1)
+        return gaussian_log_density(action, self.network(observation), self.log_std)
 
     def entropy(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
         """In nats; the same at every observation."""
-        each = jnp.sum(self.log_std + 0.5 * math.log(2 * math.pi * math.e))
-        return jnp.broadcast_to(each, observation.shape[:-1])
+        return jnp.broadcast_to(gaussian_entropy(self.log_std), observation.shape[:-1])
+
+
+class BoundedGaussianPolicy(eqx.Module):
+    """Continuous actions: a diagonal Gaussian whose mean stays within the bounds.
+
+        mean(s) = (low + high) / 2 + (high - low) / 2 * tanh(network(s)),    action ~ N(mean(s), std^2)
+
+    With a small spread that is not learned it is a deterministic policy with exploration noise. The world
+    clips actions to the bounds; log-densities are those of the action before.
+    """
+
+    network: Mlp
+    log_std: Float[Array, " act"]
+    low: tuple[float, ...] = eqx.field(static=True)
+    high: tuple[float, ...] = eqx.field(static=True)
+
+    @classmethod
+    def create(
+        cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray, *, std: float, activation: Activation
+    ) -> BoundedGaussianPolicy:
+        """Fresh, with means near the middle of the bounds and a spread of ``std``, in the action's unit.
+
+        Raises :class:`SurefootError` unless actions are real and have finite bounds.
+        """
+        low, high = _finite_bounds(task)
+        sizes = (task.observation.size, *hidden, len(low))
+        network = Mlp.create(sizes, key, activation=activation, last_scale=0.01)
+        return cls(network, jnp.full(len(low), math.log(std)), low, high)
+
+    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Float[Array, "*batch act"]:
+        """A sampled action, not yet clipped."""
+        mean = self.mode(observation)
+        return mean + jnp.exp(self.log_std) * jax.random.normal(key, mean.shape)
+
+    def mode(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch act"]:
+        """The mean."""
+        low, high = jnp.asarray(self.low), jnp.asarray(self.high)
+        return (low + high) / 2 + (high - low) / 2 * jnp.tanh(self.network(observation))
+
+    def log_prob(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch"]:
+        return gaussian_log_density(action, self.mode(observation), self.log_std)
+
+    def entropy(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
+        """In nats; the same at every observation."""
+        return jnp.broadcast_to(gaussian_entropy(self.log_std), observation.shape[:-1])
+
+
+def gaussian_log_density(
+    action: Float[Array, "*batch act"], mean: Float[Array, "*batch act"], log_std: Float[Array, " act"]
+) -> Float[Array, "*batch"]:
+    """log N(action; mean, std^2), summed over the entries; in nats."""
+    z = (action - mean) / jnp.exp(log_std)
+    return -jnp.sum(0.5 * z**2 + log_std + 0.5 * math.log(2 * math.pi), axis=-1)
+
+
+def gaussian_entropy(log_std: Float[Array, " act"]) -> Float[Array, ""]:
+    """Of a diagonal Gaussian, in nats."""
+    return jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e))
 
 
 LOG_STD_RANGE = (-20.0, 2.0)
@@ -103,17 +161,8 @@ class SquashedGaussianPolicy(eqx.Module):
     @classmethod
     def create(cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray) -> SquashedGaussianPolicy:
         """A fresh policy; raises :class:`SurefootError` unless every action has finite bounds."""
-        if isinstance(task.action, Discrete):
-            raise SurefootError(
-                f"'{task.name}' has discrete actions, but this algorithm needs continuous ones."
-            )
-        low, high = tuple(map(float, task.action.low)), tuple(map(float, task.action.high))
-        if not all(map(math.isfinite, low + high)):
-            raise SurefootError(
-                f"'{task.name}' has actions without bounds, but this algorithm needs finite ones; wrap the "
-                "environment in gymnasium.wrappers.ClipAction or RescaleAction."
-            )
-        sizes = (task.observation.size, *hidden, 2 * task.action.size)
+        low, high = _finite_bounds(task)
+        sizes = (task.observation.size, *hidden, 2 * len(low))
         return cls(Mlp.create(sizes, key), low, high)
 
     def gaussian(
@@ -171,6 +220,19 @@ class SquashedGaussianPolicy(eqx.Module):
     def _middle_and_half(self) -> tuple[Float[Array, " act"], Float[Array, " act"]]:
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         return (low + high) / 2, (high - low) / 2
+
+
+def _finite_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Lower and upper bounds of real actions, if they have any."""
+    if isinstance(task.action, Discrete):
+        raise SurefootError(f"'{task.name}' has discrete actions, but this algorithm needs continuous ones.")
+    low, high = tuple(map(float, task.action.low)), tuple(map(float, task.action.high))
+    if not all(map(math.isfinite, low + high)):
+        raise SurefootError(
+            f"'{task.name}' has actions without bounds, but this algorithm needs finite ones; wrap the "
+            "environment in gymnasium.wrappers.ClipAction or RescaleAction."
+        )
+    return low, high
 
 
 def squashed_log_density(

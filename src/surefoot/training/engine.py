@@ -38,12 +38,13 @@ Block = dict[str, np.ndarray]
 
 
 def engine_for(
-    learner: Any, world: Any, demonstrations: Any, seeds: Sequence[int], block: int
+    learner: Any, world: Any, demonstrations: Any, seeds: Sequence[int], block: int, given: Any = None
 ) -> Compiled | Hosted:
-    """The engine for this kind of world; ``block`` is the number of iterations between two log rows."""
+    """The engine for this kind of world; ``block`` is the number of iterations between two log rows,
+    ``given`` the policy and critics to start from."""
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     kind = Compiled if world.compiled else Hosted
-    return kind(learner, world, demonstrations, keys, block)
+    return kind(learner, world, demonstrations, keys, block, given)
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ class Compiled:
     keys: Key[Array, " seeds"]
     """Base key of each seed."""
     block: int
+    given: Any = None
+    """Policy and critics of another run to start from (``learner.start_from``), if any."""
 
     exact_resume = True
     """Whether a resumed run repeats the numbers of one that was not interrupted."""
 
     def start(self) -> Any:
         """State and world of every seed before the first iteration, the seeds as the first axis."""
-        return _start(self.learner, self.world, self.demonstrations, self.keys)
+        return _start(self.learner, self.world, self.demonstrations, self.keys, self.given)
 
     def saved(self, tree: Any) -> Any:
         """What a checkpoint holds."""
@@ -136,6 +139,8 @@ class Hosted:
     keys: Key[Array, " seeds"]
     """Base key of each seed."""
     block: int
+    given: Any = None
+    """Policy and critics of another run to start from (``learner.start_from``), if any."""
 
     @property
     def exact_resume(self) -> bool:
@@ -157,8 +162,7 @@ class Hosted:
 
     def _states(self) -> list[Any]:
         keys = [jax.random.split(jax.random.fold_in(key, _INIT))[1] for key in self.keys]
-        init = self.learner.init
-        return [init(self.world.task, key, demonstrations=self.demonstrations) for key in keys]
+        return [_first(self.learner, self.world, key, self.demonstrations, self.given) for key in keys]
 
     def revive(self, tree: Any, iteration: int) -> Any:
         """The states as they were saved, the worlds at the start of new episodes."""
@@ -214,14 +218,22 @@ class Hosted:
 
 
 @eqx.filter_jit
-def _start(learner: Any, world: Any, demonstrations: Any, keys: Key[Array, " seeds"]) -> dict[str, Any]:
+def _start(
+    learner: Any, world: Any, demonstrations: Any, keys: Key[Array, " seeds"], given: Any
+) -> dict[str, Any]:
     def one(key: PRNGKeyArray) -> dict[str, Any]:
         key_world, key_learner = jax.random.split(jax.random.fold_in(key, _INIT))
-        state = learner.init(world.task, key_learner, demonstrations=demonstrations)
+        state = _first(learner, world, key_learner, demonstrations, given)
         return {"state": state, "world": world.fresh(key_world)}
 
     # Without weak types, which the iterations would turn into strong ones and so compile twice.
     return jax.tree.map(lambda x: _strong(x) if eqx.is_array(x) else x, eqx.filter_vmap(one)(keys))
+
+
+def _first(learner: Any, world: Any, key: PRNGKeyArray, demonstrations: Any, given: Any) -> Any:
+    """State before the first iteration."""
+    state = learner.init(world.task, key, demonstrations=demonstrations)
+    return state if given is None else learner.start_from(state, *given)
 
 
 @eqx.filter_jit(donate="all-except-first")

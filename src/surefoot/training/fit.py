@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from surefoot.algorithms import name_of
@@ -74,6 +75,7 @@ def fit(
     progress: bool = True,
     command: str | None = None,
     source: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Trains ``learner`` in ``world`` once for each seed, and returns the run.
 
@@ -94,6 +96,9 @@ def fit(
         command: what to record as the way to train this again.
         source: where the demonstrations can be loaded from again; their name if left out. A set that
             cannot be loaded again is copied into the run folder.
+        start: a run, or a policy folder, whose policy of the first seed all seeds start from, together with
+            its critics where the learner takes them; for learners with ``start_from``. It must stay where
+            it is until this run is finished.
 
     Raises:
         SurefootError: anything that the caller gave does not fit; training diverged (the last good
@@ -118,13 +123,16 @@ def fit(
     if isinstance(demonstrations, str):
         demonstrations, source = load_demonstrations(demonstrations), source or demonstrations
     check_demonstrations(learner, world, demonstrations, description)
-    engine = engine_for(learner, world, demonstrations, seeds, plan.block)
+    if start is not None:
+        start = os.path.abspath(start)  # the run may be resumed from elsewhere
+    engine = engine_for(learner, world, demonstrations, seeds, plan.block, starting_point(learner, start))
     engine.check()
     config: dict[str, Any] = {
         "learner": {"name": name_of(learner), "options": options_of(learner)},
         "world": description,
         "reward": describe_reward(world),
         "demonstrations": None if demonstrations is None else origin_of(demonstrations, source),
+        "start": start,
         "task": describe_task(world),
         "seeds": list(seeds),
         "steps": plan.steps,
@@ -171,7 +179,8 @@ def resume(
     demonstrations = reload_demonstrations(run)
     plan = Plan.of(config)
     check_demonstrations(learner, world, demonstrations, config["world"])
-    engine = engine_for(learner, world, demonstrations, run.seeds, plan.block)
+    given = starting_point(learner, config.get("start"))
+    engine = engine_for(learner, world, demonstrations, run.seeds, plan.block, given)
     return _train(run, engine, plan, show=progress)
 
 
@@ -184,7 +193,8 @@ def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: A
     run = path if isinstance(path, Run) else Run(path)
     learner = same_learner(run.config, learner)
     world = same_world(run, world)
-    engine = engine_for(learner, world, reload_demonstrations(run), run.seeds, run.config["block"])
+    given = starting_point(learner, run.config.get("start"))
+    engine = engine_for(learner, world, reload_demonstrations(run), run.seeds, run.config["block"], given)
     found = _newest(run, engine, lambda text: None)
     if found is None:
         raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `surefoot resume {run.path}`.")
@@ -203,6 +213,24 @@ class Restored:
     """In a compiled world one tree with the seeds as the first axis of every array, else a list."""
     iteration: int
     """Iterations done."""
+
+
+def starting_point(learner: Any, path: str | os.PathLike[str] | None) -> tuple[Any, Any] | None:
+    """Policy and critics (``None`` if there are none) of the first seed of a run, or of a policy folder."""
+    if path is None:
+        return None
+    if not hasattr(learner, "start_from"):
+        raise SurefootError(f"{name_of(learner)} cannot start from another run; leave out --from.")
+    policy = policy_io.revive(policy_io.load_policy(path))
+    if not os.path.isdir(os.path.join(path, "checkpoints")):
+        return policy, None
+    restored = restore(path)
+    critics = getattr(
+        restored.state[0] if isinstance(restored.state, list) else restored.state, "critics", None
+    )
+    if not isinstance(restored.state, list):  # the seeds are the first axis
+        critics = jax.tree.map(lambda x: x[0], critics)
+    return policy, critics
 
 
 # Training ----------------------------------------------------------------------------------------------
@@ -306,6 +334,8 @@ def _digest(config: Mapping[str, Any]) -> str:
     """SHA-256 of what decides the numbers of a run."""
     origin = config["demonstrations"]
     decisive = {key: config[key] for key in ("learner", "world", "seeds", "block")}
+    if config.get("start") is not None:
+        decisive["start"] = config["start"]
     reward = config.get("reward")
     if reward is not None:
         decisive["reward"] = {key: value for key, value in reward.items() if key != "path"}

@@ -25,13 +25,20 @@ from surefoot.errors import SurefootError
 from surefoot.training.run import atomic_write
 
 if TYPE_CHECKING:
-    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy
+    from surefoot.networks.policies import (
+        BoundedGaussianPolicy,
+        CategoricalPolicy,
+        GaussianPolicy,
+        SquashedGaussianPolicy,
+    )
     from surefoot.task import Task
 
 FORMAT = 1
 """Version of the layout of a policy folder."""
-KINDS = ("categorical", "gaussian", "squashed-gaussian")
+KINDS = ("categorical", "gaussian", "squashed-gaussian", "bounded-gaussian")
 """Of policies that can be exported; the classes are in :mod:`surefoot.networks.policies`."""
+_WITH_SPREAD = ("gaussian", "bounded-gaussian")
+"""Kinds whose spread is an array of its own."""
 LOG_STD_RANGE = (-20.0, 2.0)
 """Of a squashed Gaussian, the same as in :mod:`surefoot.networks.policies`."""
 
@@ -48,9 +55,15 @@ def unwrap(policy: Any) -> Any:
 
 def kind_of(policy: Any) -> str | None:
     """One of :data:`KINDS`, or ``None`` for a policy that cannot be exported."""
-    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy
+    from surefoot.networks import policies
 
-    for kind, cls in zip(KINDS, (CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy), strict=True):
+    classes = (
+        policies.CategoricalPolicy,
+        policies.GaussianPolicy,
+        policies.SquashedGaussianPolicy,
+        policies.BoundedGaussianPolicy,
+    )
+    for kind, cls in zip(KINDS, classes, strict=True):
         if isinstance(policy, cls):
             return kind
     return None
@@ -75,14 +88,14 @@ def save_policy(
     kind = kind_of(policies[0])
     if kind is None:
         raise SurefootError(
-            f"A {type(policies[0]).__name__} cannot be exported; a CategoricalPolicy, GaussianPolicy or "
-            "SquashedGaussianPolicy can."
+            f"A {type(policies[0]).__name__} cannot be exported; a CategoricalPolicy, GaussianPolicy, "
+            "SquashedGaussianPolicy or BoundedGaussianPolicy can."
         )
     network = policies[0].network
     for policy, seed in zip(policies, seeds, strict=True):
         tensors = {f"weights.{i}": np.array(w) for i, w in enumerate(policy.network.weights)}
         tensors |= {f"biases.{i}": np.array(b) for i, b in enumerate(policy.network.biases)}
-        if kind == "gaussian":
+        if kind in _WITH_SPREAD:
             tensors["log_std"] = np.array(policy.log_std)
         atomic_write(folder / f"seed-{seed}.safetensors", save(tensors))
     description = {
@@ -150,6 +163,7 @@ class DeployedPolicy:
             noise = rng.standard_normal(mean.shape, dtype=np.float32)
             return self._squash(mean + np.exp(np.clip(log_std, *LOG_STD_RANGE)) * noise)
         assert self.log_std is not None
+        outputs = self._squash(outputs) if self.kind == "bounded-gaussian" else outputs
         noise = rng.standard_normal(outputs.shape, dtype=np.float32)
         return self._clip(outputs + np.exp(self.log_std) * noise)
 
@@ -160,7 +174,7 @@ class DeployedPolicy:
             return _whole(np.argmax(outputs, axis=-1))
         if self.kind == "squashed-gaussian":
             return self._squash(np.split(outputs, 2, axis=-1)[0])
-        return self._clip(outputs)
+        return self._squash(outputs) if self.kind == "bounded-gaussian" else self._clip(outputs)
 
     def probabilities(self, observation: np.ndarray | Sequence[float]) -> np.ndarray:
         """Of each discrete action, ``[actions]``; raises :class:`SurefootError` for continuous ones."""
@@ -236,13 +250,20 @@ def load_stacked(path: str | os.PathLike[str]) -> Any:
     return jax.tree.map(lambda *each: jnp.stack(each), *(revive(load_policy(path, seed)) for seed in seeds))
 
 
-def revive(policy: DeployedPolicy) -> CategoricalPolicy | GaussianPolicy | SquashedGaussianPolicy:
+def revive(
+    policy: DeployedPolicy,
+) -> CategoricalPolicy | GaussianPolicy | SquashedGaussianPolicy | BoundedGaussianPolicy:
     """The policy that was exported, as JAX knows it; imports JAX."""
     import jax
     import jax.numpy as jnp
 
     from surefoot.networks.mlp import Mlp
-    from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy
+    from surefoot.networks.policies import (
+        BoundedGaussianPolicy,
+        CategoricalPolicy,
+        GaussianPolicy,
+        SquashedGaussianPolicy,
+    )
 
     weights, biases = jax.tree.map(jnp.asarray, (policy.weights, policy.biases))
     network = Mlp(weights, biases, "tanh" if policy.activation == "tanh" else "relu")
@@ -251,7 +272,10 @@ def revive(policy: DeployedPolicy) -> CategoricalPolicy | GaussianPolicy | Squas
     if policy.kind == "gaussian":
         return GaussianPolicy(network, jnp.asarray(policy.log_std))
     assert policy.low is not None and policy.high is not None
-    return SquashedGaussianPolicy(network, tuple(policy.low.tolist()), tuple(policy.high.tolist()))
+    low, high = tuple(policy.low.tolist()), tuple(policy.high.tolist())
+    if policy.kind == "bounded-gaussian":
+        return BoundedGaussianPolicy(network, jnp.asarray(policy.log_std), low, high)
+    return SquashedGaussianPolicy(network, low, high)
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -296,7 +320,7 @@ def _tensors(path: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray
     sizes = description["sizes"]
     expected = {f"weights.{i}": (a, b) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))}
     expected |= {f"biases.{i}": (b,) for i, b in enumerate(sizes[1:])}
-    if description["kind"] == "gaussian":
+    if description["kind"] in _WITH_SPREAD:
         expected["log_std"] = (sizes[-1],)
     for name, shape in expected.items():
         if name not in tensors or tensors[name].shape != shape:

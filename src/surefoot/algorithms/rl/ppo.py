@@ -30,7 +30,7 @@ from surefoot.algorithms.learner import Metrics
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
 from surefoot.numerics.returns import generalised_advantage
 from surefoot.task import Discrete, Task
 from surefoot.worlds.world import Steps, World
@@ -43,7 +43,7 @@ S = TypeVar("S")
 class Networks(eqx.Module):
     """What Adam trains."""
 
-    policy: CategoricalPolicy | GaussianPolicy
+    policy: CategoricalPolicy | GaussianPolicy | BoundedGaussianPolicy
     value: Mlp
     """V: one output."""
 
@@ -118,7 +118,15 @@ class Ppo(eqx.Module):
             networks, adam(self.learning_rate, self.gradient_norm).init(eqx.filter(networks, eqx.is_array))
         )
 
-    def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy:
+    def start_from(self, state: State, policy: Any, critics: Any) -> State:
+        """``state`` with the network of another run's policy, whatever its sizes, and the spread of these
+        settings; the value networks start afresh."""
+        del critics
+        networks = eqx.tree_at(lambda n: n.policy, state.networks, restarted(state.networks.policy, policy))
+        optimiser = adam(self.learning_rate, self.gradient_norm).init(eqx.filter(networks, eqx.is_array))
+        return eqx.tree_at(lambda s: (s.networks, s.optimiser), state, (networks, optimiser))
+
+    def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy | BoundedGaussianPolicy:
         return state.networks.policy
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
@@ -212,6 +220,25 @@ def create_policy(
     widths = (high - low for low, high in zip(task.action.low, task.action.high, strict=True))
     std = [initial_std * (width / 2 if math.isfinite(width) else 1.0) for width in widths]
     return GaussianPolicy(network, jnp.log(jnp.array(std)))
+
+
+def restarted(mine: Any, given: Any) -> Any:
+    """``given``, a policy of another run, with the spread of ``mine``; raises if it does not fit."""
+    if isinstance(mine, CategoricalPolicy) != isinstance(given, CategoricalPolicy):
+        raise SurefootError("The start has discrete actions and the task has not, or the other way round.")
+    if not hasattr(given, "log_prob") or not hasattr(given, "entropy"):
+        raise SurefootError(f"The start holds a {type(given).__name__}, which this method cannot train.")
+    needed, found = ((p.network.weights[0].shape[0], p.network.biases[-1].shape[0]) for p in (mine, given))
+    if needed != found:
+        raise SurefootError(
+            f"The start's policy takes {found[0]} numbers and gives {found[1]}, but this task needs "
+            f"{needed[0]} and {needed[1]}; make a safe start in the same environment."
+        )
+    return (
+        given
+        if isinstance(given, CategoricalPolicy)
+        else eqx.tree_at(lambda p: p.log_std, given, mine.log_std)
+    )
 
 
 def create_values(task: Task, hidden: tuple[int, ...], outputs: int, key: PRNGKeyArray) -> Mlp:

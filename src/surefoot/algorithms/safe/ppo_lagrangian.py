@@ -12,6 +12,8 @@ It seeks max J(pi) subject to J_i(pi) <= d_i, where J_i is the expected undiscou
 Reward advantages are standardised in each minibatch. Cost advantages are only centred, so that a policy
 that hardly costs anything is hardly pushed. Dividing by 1 + sum nu keeps the size of a step as nu grows.
 
+With ``multiplier_update="pid"`` line 2 is a PID controller instead (Stooke et al. 2020).
+
 Departures from the paper, and why: multipliers are softplus values with Adam, one a constraint, and the
 learned cost of ICRL fits in through :func:`update`; several constraints share one value network with an
 output each. If no episode ended in an iteration, the last known J_i stands.
@@ -37,22 +39,27 @@ from surefoot.algorithms.rl.ppo import (
     create_values,
     flatten_time,
     minibatch_passes,
+    restarted,
     standardise,
 )
+from surefoot.algorithms.safe.episodes import check_limits, limits_of
 from surefoot.data.trajectories import Trajectories, episode_metrics
-from surefoot.errors import SurefootError, check_range
+from surefoot.errors import check_range, unknown
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
-from surefoot.numerics.dual import Multipliers
+from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
+from surefoot.numerics.dual import Multipliers, PidMultipliers
 from surefoot.numerics.returns import cost_advantage, generalised_advantage
 from surefoot.task import Task
 from surefoot.worlds.world import Steps, World
+
+UPDATES = ("adam", "pid")
+"""Of the multipliers."""
 
 
 class Networks(eqx.Module):
     """What the minibatch passes train."""
 
-    policy: CategoricalPolicy | GaussianPolicy
+    policy: CategoricalPolicy | GaussianPolicy | BoundedGaussianPolicy
     value: Mlp
     """V: one output."""
     cost_value: Mlp
@@ -64,7 +71,7 @@ class State(eqx.Module):
 
     networks: Networks
     optimiser: optax.OptState
-    multipliers: Multipliers
+    multipliers: Multipliers | PidMultipliers
     """nu."""
     episode_cost: Float[Array, " constraints"]
     """Last known J_i; the limits themselves before any episode ended."""
@@ -98,6 +105,10 @@ class PpoLagrangian(eqx.Module):
     """nu before the first iteration."""
     multiplier_learning_rate: float = 0.05
     """Of Adam on x: about how much x moves an iteration."""
+    multiplier_update: str = "adam"
+    """adam, as in the paper; pid, a controller with pid-gains in its place."""
+    pid_gains: tuple[float, float, float] = (0.1, 0.01, 0.01)
+    """K_P, K_I, K_D on the excess J - d, in 1 / cost of an episode."""
     batch_steps: int = 2048
     """NT: environment steps an iteration, over all parallel environments."""
     passes: int = 10
@@ -138,8 +149,11 @@ class PpoLagrangian(eqx.Module):
         check_range("cost_value_weight", self.cost_value_weight, low=0)
         check_range("multiplier_start", self.multiplier_start, low=0, open_low=True)
         check_range("multiplier_learning_rate", self.multiplier_learning_rate, low=0)
-        for limit in self.cost_limits or ():
-            check_range("cost_limits", limit, low=0)
+        check_limits(self.cost_limits)
+        if self.multiplier_update not in UPDATES:
+            raise unknown("multiplier_update", self.multiplier_update, UPDATES)
+        for gain in self.pid_gains:
+            check_range("pid_gains", gain, low=0)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -157,24 +171,29 @@ class PpoLagrangian(eqx.Module):
         return State(
             networks,
             adam(self.learning_rate, self.gradient_norm).init(networks),  # type: ignore[arg-type]
-            Multipliers.create(len(limits), self.multiplier_start),
+            self.multipliers(len(limits)),
             jnp.array(limits),
         )
 
     def limits(self, task: Task) -> tuple[float, ...]:
         """d, one a constraint of ``task``."""
-        names = task.constraints
-        if not names:
-            raise SurefootError(f"PPO-Lagrangian needs a cost signal, but '{task.name}' has none; use ppo.")
-        limits = tuple(self.cost_limits or task.limits)
-        if len(limits) not in (1, len(names)):
-            raise SurefootError(
-                f"cost_limits has {len(limits)} numbers for {len(names)} constraints ({', '.join(names)}); "
-                "give one each, or one for all."
-            )
-        return tuple(map(float, limits if len(limits) == len(names) else limits * len(names)))
+        return limits_of("PPO-Lagrangian", task, self.cost_limits)
 
-    def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy:
+    def multipliers(self, constraints: int) -> Multipliers | PidMultipliers:
+        """Fresh ones, of the kind that the settings name."""
+        if self.multiplier_update == "pid":
+            return PidMultipliers.create(constraints, self.multiplier_start, self.pid_gains)
+        return Multipliers.create(constraints, self.multiplier_start)
+
+    def start_from(self, state: State, policy: Any, critics: Any) -> State:
+        """``state`` with the network of another run's policy, whatever its sizes, and the spread of these
+        settings; the value networks start afresh."""
+        del critics
+        networks = eqx.tree_at(lambda n: n.policy, state.networks, restarted(state.networks.policy, policy))
+        optimiser = adam(self.learning_rate, self.gradient_norm).init(eqx.filter(networks, eqx.is_array))
+        return eqx.tree_at(lambda s: (s.networks, s.optimiser), state, (networks, optimiser))
+
+    def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy | BoundedGaussianPolicy:
         return state.networks.policy
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
@@ -210,7 +229,10 @@ def update(
     key: PRNGKeyArray,
 ) -> tuple[State, Metrics]:
     """Lines 2 to 4, with ``cost`` as the cost of each step and ``excess`` as J - d."""
-    multipliers = state.multipliers.ascend(excess, settings.multiplier_learning_rate)  # line 2
+    if isinstance(state.multipliers, PidMultipliers):  # line 2
+        multipliers = state.multipliers.ascend(excess)
+    else:
+        multipliers = state.multipliers.ascend(excess, settings.multiplier_learning_rate)
     data = flatten_time(advantages(settings, state.networks, batch, cost))  # line 3
     networks, optimiser, metrics = minibatch_passes(  # line 4
         lambda networks, sample: loss(settings, networks, multipliers.value, sample),

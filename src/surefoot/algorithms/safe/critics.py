@@ -1,0 +1,100 @@
+"""Action-value functions of reward and costs, fitted to whole episodes of one policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from surefoot.data.trajectories import Trajectories
+from surefoot.networks.mlp import Mlp
+from surefoot.networks.policies import BoundedGaussianPolicy
+from surefoot.numerics.returns import lambda_return
+from surefoot.task import Task
+
+
+class Critics(eqx.Module):
+    """Q_R and one Q_C a constraint: networks of their own from observation and action to a number."""
+
+    reward: Mlp
+    costs: tuple[Mlp, ...]
+
+    @classmethod
+    def create(cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray) -> Critics:
+        """Fresh networks with tanh between their layers."""
+        action = getattr(task.action, "size", 1)
+        sizes = (task.observation.size + action, *hidden, 1)
+        first, *rest = jax.random.split(key, 1 + len(task.constraints))
+        return cls(
+            Mlp.create(sizes, first, activation="tanh"),
+            tuple(Mlp.create(sizes, each, activation="tanh") for each in rest),
+        )
+
+    def value(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch"]:
+        """Q_R(s, a)."""
+        return self.reward(jnp.concatenate([observation, action], axis=-1))[..., 0]
+
+    def cost(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch constraints"]:
+        """Q_C(s, a) of each constraint."""
+        both = jnp.concatenate([observation, action], axis=-1)
+        return jnp.concatenate([network(both) for network in self.costs], axis=-1)
+
+    def all(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch signals"]:
+        """Q_R and then every Q_C."""
+        value = self.value(observation, action)[..., None]
+        return jnp.concatenate([value, self.cost(observation, action)], axis=-1)
+
+
+def targets(
+    critics: Critics, policy: BoundedGaussianPolicy, batch: Trajectories, *, discount: float, trace: float
+) -> Float[Array, "time envs signals"]:
+    """TD(lambda) targets of reward and costs; with ``trace`` 1 the Monte Carlo return.
+
+    Where an episode is cut, Q at the true successor and the policy's mean action stands for the rest.
+    """
+    signals = jnp.concatenate([batch.reward[..., None], batch.cost], axis=-1)
+    following = critics.all(batch.next_observation, policy.mode(batch.next_observation))
+    ends = (jnp.broadcast_to(end[..., None], signals.shape) for end in (batch.terminated, batch.truncated))
+    return lambda_return(signals, following, *ends, discount=discount, trace=trace)
+
+
+def optimiser(learning_rate: float) -> optax.GradientTransformation:
+    """Adam; its state stays over the epochs."""
+    return optax.adam(learning_rate)
+
+
+def fit(
+    critics: Critics,
+    state: optax.OptState,
+    observation: Float[Array, "batch obs"],
+    action: Float[Array, "batch act"],
+    target: Float[Array, "batch signals"],
+    weight: Float[Array, " batch"],
+    *,
+    steps: int | Int[Array, ""],
+    learning_rate: float,
+) -> tuple[Critics, optax.OptState, Float[Array, " signals"]]:
+    """``steps`` of Adam on the mean squared error over the whole batch, and the last error of each Q."""
+    adam = optimiser(learning_rate)
+
+    def error(critics: Critics) -> tuple[Array, Array]:
+        each = weight @ (critics.all(observation, action) - target) ** 2
+        return jnp.sum(each), each
+
+    def step(_: Any, carry: tuple[Critics, optax.OptState, Array]) -> tuple[Critics, optax.OptState, Array]:
+        critics, state, _ = carry
+        slope, each = jax.grad(error, has_aux=True)(critics)
+        change, state = adam.update(slope, state)
+        return optax.apply_updates(critics, change), state, each  # type: ignore[return-value]
+
+    return jax.lax.fori_loop(0, steps, step, (critics, state, jnp.zeros(target.shape[-1])))

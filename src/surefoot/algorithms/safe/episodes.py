@@ -1,0 +1,134 @@
+"""Whole episodes and what they cost: what the trust-region methods share before they learn anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from surefoot.data.trajectories import Trajectories
+from surefoot.errors import SurefootError, check_range
+from surefoot.task import Task
+from surefoot.worlds.world import Acts, Episodes, World
+
+T = TypeVar("T")
+
+
+def check_limits(given: tuple[float, ...] | None) -> None:
+    """Raises :class:`SurefootError` for a limit that is no finite number from 0."""
+    for limit in given or ():
+        check_range("cost_limits", limit, low=0, high=float("inf"), open_high=True)
+
+
+def limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple[float, ...]:
+    """d, one a constraint of ``task``: those ``given`` (one for all will do), else the task's own.
+
+    Raises :class:`SurefootError` if the task has no cost, or if the numbers do not fit its constraints.
+    """
+    names = task.constraints
+    if not names:
+        raise SurefootError(f"{method} needs a cost signal, but '{task.name}' has none; use ppo.")
+    limits = tuple(given or task.limits)
+    if len(limits) not in (1, len(names)):
+        raise SurefootError(
+            f"cost_limits has {len(limits)} numbers for {len(names)} constraints ({', '.join(names)}); "
+            "give one each, or one for all."
+        )
+    return tuple(map(float, limits if len(limits) == len(names) else limits * len(names)))
+
+
+def positive_limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple[float, ...]:
+    """:func:`limits_of`, for a method that stands still at a limit of 0, which then must be asked for."""
+    limits = limits_of(method, task, given)
+    if given is None and min(limits) <= 0:
+        name = task.constraints[limits.index(min(limits))]
+        raise SurefootError(
+            f"'{task.name}' gives no limit for the cost '{name}', and at 0 {method} can only try to lower "
+            "it; give one with --cost-limits 25 (cost of an episode), or --cost-limits 0 if you mean it."
+        )
+    return limits
+
+
+def episodes_of(method: str, task: Task, batch_steps: int) -> int:
+    """N, so that N whole episodes make ``batch_steps`` steps; raises :class:`SurefootError` if none does."""
+    if task.horizon is None:
+        raise SurefootError(
+            f"{method} learns from whole episodes, but those of '{task.name}' may never end; "
+            "give --horizon STEPS."
+        )
+    if batch_steps < task.horizon or batch_steps % task.horizon:
+        near = max(1, round(batch_steps / task.horizon)) * task.horizon
+        raise SurefootError(
+            f"batch_steps = {batch_steps} is no whole number of episodes of {task.horizon} steps; "
+            f"give --batch-steps {near}."
+        )
+    return batch_steps // task.horizon
+
+
+def check_memory(task: Task, batch_steps: int, hidden: Sequence[int]) -> None:
+    """Raises :class:`SurefootError` if a batch cannot fit into this machine's memory.
+
+    Counted are the steps and the activations of a network of the widths ``hidden``, forward and backward.
+    """
+    action = getattr(task.action, "size", 1)
+    floats = 2 * task.observation.size + action + 8 + 3 * sum(hidden)
+    needed = 4.0 * floats * batch_steps
+    try:
+        there = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return
+    if needed > there:
+        raise SurefootError(
+            f"batch_steps = {batch_steps} needs about {needed / 2**30:.0f} GiB with networks of "
+            f"{tuple(hidden)}, but this machine has {there / 2**30:.0f} GiB; take fewer steps."
+        )
+
+
+def collect(policy: Acts, world: World, episodes: int, key: PRNGKeyArray) -> tuple[World, Trajectories]:
+    """``episodes`` whole episodes from fresh starts, ``[horizon, episodes]``, with padding not ``valid``."""
+    return world.collect(policy, Episodes(episodes), key)
+
+
+def weights(batch: Trajectories) -> Float[Array, "time envs"]:
+    """1 / steps for each step that was taken, 0 on padding: the sum with them is the mean over states."""
+    valid = batch.valid.astype(jnp.float32)
+    return valid / jnp.maximum(jnp.sum(valid), 1.0)
+
+
+def flat(data: T) -> T:
+    """Every array ``[time, envs, ...]`` as ``[time * envs, ...]``."""
+    return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), data)
+
+
+class Costs(eqx.Module):
+    """Mean cost of an episode."""
+
+    undiscounted: Float[Array, " constraints"]
+    """D."""
+    discounted: Float[Array, " constraints"]
+    length: Float[Array, ""]
+    """Mean steps of an episode."""
+
+
+def mean_costs(batch: Trajectories, discount: float) -> Costs:
+    """Means over the episodes of ``batch``, whole ones as :func:`collect` plays them."""
+    valid = batch.valid.astype(jnp.float32)
+    paid = batch.cost * valid[..., None]
+    fading = discount ** jnp.arange(paid.shape[0], dtype=jnp.float32)
+    return Costs(
+        jnp.mean(jnp.sum(paid, axis=0), axis=0),
+        jnp.mean(jnp.sum(fading[:, None, None] * paid, axis=0), axis=0),
+        jnp.mean(jnp.sum(valid, axis=0)),
+    )
+
+
+def by_constraint(
+    prefix: str, values: Float[Array, " constraints"], names: tuple[str, ...]
+) -> dict[str, Array]:
+    """``{"PREFIX/NAME": value}``, for metrics."""
+    return {f"{prefix}/{name}": values[i] for i, name in enumerate(names)}

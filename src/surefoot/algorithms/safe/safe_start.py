@@ -1,0 +1,178 @@
+"""A safe policy to start from: LBPO's recovery alone (Sikchi's thesis 2022, appendix 4.5.3).
+
+  1  collect N episodes with pi_B(s) + N(0, delta^2);   D_i <- mean cost of an episode
+  2  Q_R, Q_Ci <- regression on the returns of these episodes
+  3  where some D_i > share d_i:  theta <- argmin mean_s of the sum of these Q_Ci, within a mean KL of mu
+
+Once its costs are low the policy stands still, and only the critics go on learning: they are handed on
+together with the policy. The thesis trains on the cost "with standard RL" until the policy is safe, and
+does not say how far. Costs of 0 to 7 where 25 are allowed were found in the policies that its authors
+started from, hence a share of 0.2.
+
+Learning to be safe breaks the limit on the way. Where that may not happen, start from demonstrations of a
+controller that is known to be safe: the policy is first brought to them by regression.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from surefoot.algorithms.learner import Metrics
+from surefoot.algorithms.safe.episodes import (
+    collect,
+    episodes_of,
+    flat,
+    limits_of,
+    mean_costs,
+    weights,
+)
+from surefoot.algorithms.safe.lbpo import (
+    State,
+    advance,
+    budget,
+    check_settings,
+    create_state,
+    fit_after,
+    fit_before,
+    reported,
+    started,
+)
+from surefoot.algorithms.safe.policy_step import trust_region_step
+from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.errors import check_range
+from surefoot.networks.policies import BoundedGaussianPolicy
+from surefoot.task import Task
+from surefoot.worlds.world import World
+
+if TYPE_CHECKING:
+    from surefoot.data.demonstrations import Demonstrations
+
+
+class SafeStart(eqx.Module):
+    """A policy of low cost, and critics, for other safe methods to start from."""
+
+    needs_demonstrations: ClassVar[bool] = False
+    interacts: ClassVar[bool] = True
+
+    cost_limits: tuple[float, ...] | None = None
+    """d: bound on the expected undiscounted cost of an episode, one a constraint or one for all;
+    none takes the limits of the task."""
+    share: float = 0.2
+    """The policy stands still while its costs are at most this share of their limits."""
+    cloning_steps: int = 2000
+    """Steps of Adam (rate 0.001) towards demonstrated actions before the first epoch, if there are any."""
+    targets: str = "mc"
+    """Of the critics: mc, Monte Carlo returns; td-lambda, with the trace."""
+    trace: float = 0.97
+    """lambda of td-lambda targets: 0 trusts Q at the next step, 1 the sampled return."""
+    critic_fit: str = "after"
+    """after: the step uses critics fitted to earlier epochs (in the first, to its own); before: fitted
+    first."""
+    batch_steps: int = 30_000
+    """Environment steps an epoch: N whole episodes (30 of 1000). Shorter ones count as if they were whole."""
+    discount: float = 0.99
+    """gamma of reward and costs, below 1."""
+    exploration: float = 0.05
+    """delta: standard deviation of the noise on actions, in their unit."""
+    radius: float = 0.012
+    """mu: largest mean divergence of an epoch's step, in nats."""
+    damping: float = 0.1
+    """Added to the diagonal of the Fisher matrix."""
+    critic_steps: int = 80
+    """Steps of Adam an epoch, each on the whole batch."""
+    critic_learning_rate: float = 1e-3
+    """Of Adam on the critics."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Hidden layers (relu) of the policy."""
+    critic_hidden: tuple[int, ...] = (256, 256)
+    """Hidden layers (tanh) of each critic."""
+
+    def __check_init__(self) -> None:
+        check_settings(self)
+        check_range("share", self.share, low=0)
+        check_range("cloning_steps", self.cloning_steps, low=0)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.batch_steps
+
+    def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """A fresh policy, or one that does what the demonstrations show."""
+        state = create_state("safe-start", self, task, key, limits_of)
+        if demonstrations is None:
+            return state
+        policy = clone(self, state.policy, demonstrations.observations, demonstrations.actions)
+        return eqx.tree_at(lambda s: s.policy, state, policy)
+
+    def start_from(self, state: State, policy: Any, critics: Any) -> State:
+        """``state`` with the network of another run's policy, and its critics if it has any."""
+        return started(state, policy, critics)
+
+    def policy(self, state: State) -> BoundedGaussianPolicy:
+        return state.policy
+
+    def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
+        task = world.task
+        episodes = episodes_of("safe-start", task, self.batch_steps)
+        limits = jnp.array(limits_of("safe-start", task, self.cost_limits))
+        world, batch = collect(self.policy(state), world, episodes, key)  # line 1
+        state, metrics = update(self, state, batch, limits, task.constraints)  # lines 2, 3
+        return state, world, {**episode_metrics(batch, task.constraints), **metrics}
+
+
+@eqx.filter_jit
+def update(
+    settings: SafeStart,
+    state: State,
+    batch: Trajectories,
+    limits: Float[Array, " constraints"],
+    names: tuple[str, ...],
+) -> tuple[State, Metrics]:
+    """Lines 2 and 3: what an epoch learns from its episodes."""
+    costs = mean_costs(batch, settings.discount)
+    high = costs.undiscounted > settings.share * limits
+    observation, weight = flat(batch.observation), weights(batch).reshape(-1)
+    state, errors = fit_before(settings, state, batch, weight)  # line 2
+    critics = state.critics
+
+    def loss(action: Array) -> Array:  # line 3; without a high cost it is flat, and the policy stays
+        return (weight @ critics.cost(observation, action)) @ high.astype(jnp.float32)
+
+    moved = trust_region_step(
+        state.policy, observation, weight, loss, radius=settings.radius, damping=settings.damping
+    )
+    state, errors = fit_after(settings, state, batch, weight, errors)
+    state = advance(state, moved, jnp.any(high))
+    eps = budget("mixed", limits, costs, settings.discount, batch.reward.shape[0])
+    return state, reported(state, moved, jnp.any(high), eps, costs, limits, errors, names)
+
+
+def clone(
+    settings: SafeStart, policy: BoundedGaussianPolicy, observations: np.ndarray, actions: np.ndarray
+) -> BoundedGaussianPolicy:
+    """``policy`` with its means regressed on demonstrated actions, within 99 % of the bounds."""
+    seen = jnp.asarray(observations)
+    low, high = jnp.asarray(policy.low), jnp.asarray(policy.high)
+    middle, half = (low + high) / 2, (high - low) / 2
+    goal = middle + jnp.clip(jnp.asarray(actions) - middle, -0.99 * half, 0.99 * half)
+    adam = optax.adam(1e-3)
+
+    def error(network: Any) -> Array:
+        made = eqx.tree_at(lambda p: p.network, policy, network)
+        return jnp.mean(((made.mode(seen) - goal) / half) ** 2)
+
+    def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        network, state = carry
+        change, state = adam.update(jax.grad(error)(network), state)
+        return optax.apply_updates(network, change), state
+
+    start = (policy.network, adam.init(eqx.filter(policy.network, eqx.is_array)))
+    network, _ = jax.lax.fori_loop(0, settings.cloning_steps, step, start)
+    return eqx.tree_at(lambda p: p.network, policy, network)
