@@ -95,6 +95,13 @@ def environment(name: str) -> type[Any]:
     return getattr(import_module(f"surefoot.envs.{module}"), cls)
 
 
+def __getattr__(name: str) -> Any:
+    """``surefoot.envs.safety`` without an import of one's own."""
+    if name != "safety":
+        raise AttributeError(f"module 'surefoot.envs' has no attribute '{name}'")
+    return import_module("surefoot.envs.safety")
+
+
 def is_simulated(name: str) -> bool:
     """Whether this is an environment of ours that has Gymnasium's form alone."""
     return name in GYMNASIUM and name not in ENVIRONMENTS

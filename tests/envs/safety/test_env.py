@@ -239,3 +239,10 @@ def test_calls_out_of_order_and_odd_actions() -> None:
         vector.step(np.zeros((3, 2)))
     with pytest.raises(SurefootError, match="3 seeds for 2 worlds"):
         vector.reset(seed=[1, 2, 3])
+
+
+def test_public_names() -> None:
+    assert sf.envs.safety.Task is Task
+    assert sf.envs.safety.SafetyEnv is SafetyEnv
+    with pytest.raises(AttributeError, match="no attribute 'safe'"):
+        _ = sf.envs.safe

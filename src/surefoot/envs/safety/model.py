@@ -56,6 +56,22 @@ class Model:
 @lru_cache(maxsize=32)
 def build(task: Task, *, fast: bool) -> Model:
     """The model of a task. ``fast`` lets objects at rest sleep until they are touched."""
+    robot = robots.KNOWN[task.robot]
+    compiled = specification(task, fast=fast).compile()
+    names = [f"vase_{i}" for i in range(task.vases)] + ["box"] * task.pushes
+    joints = [compiled.joint(name) for name in names]
+    return Model(
+        task,
+        robot,
+        compiled,
+        np.array([joint.qposadr[0] for joint in joints], int),
+        np.array([joint.dofadr[0] for joint in joints], int),
+        _sensed(task, robot),
+    )
+
+
+def specification(task: Task, *, fast: bool) -> Any:
+    """``mujoco.MjSpec`` of a task: floor, robot, vases, box, pillars, sensors."""
     mj = mujoco()
     robot = robots.KNOWN[task.robot]
     spec = mj.MjSpec()
@@ -78,17 +94,7 @@ def build(task: Task, *, fast: bool) -> Model:
     for cost, thing in (("vases_contact", "vase"), ("pillars", "pillar")):
         for i in range(task.things[thing + "s"] if cost in task.costs else 0):
             _add_contact_sensor(mj, spec, f"{cost}_{i}", f"{thing}_{i}")
-    compiled = spec.compile()
-    names = [f"vase_{i}" for i in range(task.vases)] + ["box"] * task.pushes
-    joints = [compiled.joint(name) for name in names]
-    return Model(
-        task,
-        robot,
-        compiled,
-        np.array([joint.qposadr[0] for joint in joints], int),
-        np.array([joint.dofadr[0] for joint in joints], int),
-        _sensed(task, robot),
-    )
+    return spec
 
 
 def _sensed(task: Task, robot: robots.Robot) -> dict[str, slice]:

@@ -36,7 +36,10 @@ class View:
         mj = mujoco()
         self.simulation = simulation
         self._data = mj.MjData(simulation.model.compiled)
-        self._renderer = mj.Renderer(simulation.model.compiled, SIZE, SIZE)
+        # Gymnasium's, because MuJoCo's own settles how to draw when it is first imported, by anyone.
+        from gymnasium.envs.mujoco.mujoco_rendering import OffScreenViewer
+
+        self._viewer: Any = OffScreenViewer(simulation.model.compiled, self._data, SIZE, SIZE)
         self._font = ImageFont.load_default(size=16)
 
     def draw(self, world: int, camera: str = "both", *, running_cost: float | None = None) -> np.ndarray:
@@ -60,7 +63,7 @@ class View:
 
     def close(self) -> None:
         """Frees the renderer."""
-        self._renderer.close()
+        self._viewer.close()
 
     def _above(self) -> Any:
         """Sees the whole square in which things are drawn, and a little more."""
@@ -80,12 +83,19 @@ class View:
         return camera
 
     def _one(self, world: int, camera: Any) -> np.ndarray:
-        self._renderer.update_scene(self._data, camera)
+        mj, viewer = mujoco(), self._viewer
+        viewer.make_context_current()
+        every = int(mj.mjtCatBit.mjCAT_ALL)
+        model = self.simulation.model.compiled
+        mj.mjv_updateScene(model, self._data, viewer.vopt, viewer.pert, camera, every, viewer.scn)
         self._add_things(world)
         self._add_lidar(world)
         if self.simulation.costing[world]:
             self._add("SPHERE", (HALO_RADIUS,) * 3, self.simulation.robot[world], (1.0, 0.0, 0.0, 0.4))
-        return self._renderer.render()
+        mj.mjr_render(viewer.viewport, viewer.scn, viewer.con)
+        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+        mj.mjr_readPixels(picture, None, viewer.viewport, viewer.con)
+        return picture[::-1]
 
     def _add_things(self, world: int) -> None:
         """Goal and hazards."""
@@ -110,7 +120,7 @@ class View:
                 self._add("SPHERE", (BALL_RADIUS,) * 3, (*place, height), colour)
 
     def _add(self, shape: str, size: Any, place: Any, colour: Any) -> None:
-        mj, scene = mujoco(), self._renderer.scene
+        mj, scene = mujoco(), self._viewer.scn
         if scene.ngeom >= scene.maxgeom:
             return
         mj.mjv_initGeom(
