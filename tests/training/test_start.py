@@ -1,0 +1,74 @@
+"""Training that starts from another run: policy, critics, resume, and what cannot be a start."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import surefoot as sf
+from surefoot.errors import SurefootError
+from surefoot.networks.mlp import Mlp
+from surefoot.networks.policies import BoundedGaussianPolicy
+from surefoot.training.engine import engine_for
+from surefoot.training.fit import restore, starting_point
+from surefoot.training.policy_io import load_policy, save_policy
+from surefoot.training.run import Run
+
+TINY = {"batch_steps": 40, "hidden": (4,), "critic_hidden": (4,), "critic_steps": 1}
+SEEN = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return sf.make("NoisyWalk-v0", envs=4)
+
+
+@pytest.fixture(scope="module")
+def controller(world, tmp_path_factory):
+    """A folder with a policy made by hand."""
+    network = Mlp.create((2, 5, 2), jax.random.key(3), activation="relu")
+    policy = BoundedGaussianPolicy(network, jnp.full(2, -3.0), (-0.2, -0.2), (0.2, 0.2))
+    folder = tmp_path_factory.mktemp("start") / "controller"
+    save_policy(folder, [policy], world.task, (0,))
+    return folder
+
+
+def test_a_safe_start_is_handed_on_with_its_critics(world, tmp_path):
+    learner = sf.SafeStart(**TINY)
+    run = sf.fit(learner, world, steps=40, seeds=(3, 5), run=tmp_path / "start", progress=False)
+    assert run.config["start"] is None
+    other = sf.Lbpo(**TINY, exploration=0.02)
+    given = starting_point(other, run.path)
+    state = engine_for(other, world, None, (0, 1), 1, given).start()["state"]
+    saved = restore(run.path).state
+    for seed in range(2):  # both from the first seed of the start
+        np.testing.assert_array_equal(
+            state.critics.costs[0].weights[0][seed], saved.critics.costs[0].weights[0][0]
+        )
+        np.testing.assert_array_equal(
+            state.policy.network.weights[0][seed], saved.policy.network.weights[0][0]
+        )
+        np.testing.assert_allclose(jnp.exp(state.policy.log_std[seed]), 0.02, rtol=1e-5)
+    assert (np.asarray(state.epoch) == 0).all()
+
+
+def test_ppo_starts_from_a_policy_of_any_size_and_resumes(world, controller, tmp_path):
+    learner = sf.PpoLagrangian(batch_steps=40, minibatch=20, passes=1, hidden=(3,), learning_rate=1e-9)
+    run = sf.fit(learner, world, steps=40, run=tmp_path / "run", start=controller, progress=False)
+    assert run.config["start"] == str(controller)
+    mine, theirs = load_policy(run.path), load_policy(controller)
+    assert mine.kind == "bounded-gaussian"
+    np.testing.assert_allclose(mine.mode(SEEN), theirs.mode(SEEN), atol=1e-5)
+    np.testing.assert_allclose(np.exp(mine.log_std), 0.2, rtol=1e-4)  # a whole half width, as PPO begins
+    assert restore(Run(run.path)).iteration == 1
+
+
+def test_what_cannot_be_a_start_is_said_before_anything_is_written(world, controller, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(SurefootError, match="--hidden 5"):
+        sf.fit(sf.Lbpo(**TINY), world, steps=40, run=folder, start=controller, progress=False)
+    with pytest.raises(SurefootError, match="sac cannot start"):
+        sf.fit(sf.Sac(), world, steps=10_000, run=folder, start=controller, progress=False)
+    with pytest.raises(SurefootError, match=r"policy\.json is missing"):
+        sf.fit(sf.Lbpo(**TINY), world, steps=40, run=folder, start=tmp_path, progress=False)
+    assert not folder.exists()
