@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.envs._mujoco import mujoco
+from surefoot.envs._mujoco import mujoco, quiet
 from surefoot.envs.safety import lidar, rewards
 from surefoot.envs.safety.layout import Layouts, OriginalLayouts
 from surefoot.envs.safety.model import SUBSTEPS, VASE_HEIGHT, build
@@ -303,7 +303,8 @@ class Simulation:
         before = self.batch.warning[:, :, 1].sum(axis=1)
         failed = np.zeros(self.worlds, bool)
         try:
-            self.batch.step(worlds, nstep=SUBSTEPS, stage=int(mujoco().mjtStage.mjSTAGE_ACC))
+            with quiet():  # its warnings are counted, and need no file in the working folder
+                self.batch.step(worlds, nstep=SUBSTEPS, stage=int(mujoco().mjtStage.mjSTAGE_ACC))
         except self._error as error:
             failed[error.ids] = True
         return failed | (self.batch.warning[:, :, 1].sum(axis=1) > before)
