@@ -1,0 +1,80 @@
+"""CPO on the forked road, whose constrained optimum linear programming knows."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oracles.cmdp import expected_sums, solve
+from probe.road import COST, GOES_ON, REWARD, START, TABLES, TRANSITION, Road
+from probe.worlds import Constant
+from surefoot.algorithms.safe.cpo import Cpo, update
+from surefoot.algorithms.safe.episodes import mean_costs
+from surefoot.errors import SurefootError
+from surefoot.worlds.jax_world import JaxWorld
+from surefoot.worlds.world import Episodes
+
+ROAD = Road(0.5, horizon=25)
+CPO = Cpo(
+    batch_steps=10_000,
+    hidden=(16,),
+    value_hidden=(16,),
+    discount=1.0,
+    cost_discount=1.0,
+    radius=0.02,
+)
+
+
+@eqx.filter_jit
+def play(policy, key):
+    return JaxWorld.create(ROAD, 1, key).collect(policy, Episodes(400), key)[1]
+
+
+def learn(state, epochs, limit):
+    rows = []
+    for epoch in range(epochs):
+        batch = play(state.policy, jax.random.key(epoch))
+        state, metrics = update(CPO, state, batch, jnp.array([limit]), ("harm",))
+        cost = float(mean_costs(batch, 1.0).undiscounted[0])
+        rows.append({**{name: float(value) for name, value in metrics.items()}, "cost": cost})
+    return state, {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def worth(policy):
+    """Exact reward and cost."""
+    chances = np.asarray(jnp.exp(policy.log_probabilities(jnp.eye(3))))
+    return [expected_sums(TRANSITION, table, START, GOES_ON, chances) for table in (REWARD, COST)]
+
+
+def test_approaches_what_linear_programming_finds():
+    first = CPO.init(ROAD.task, jax.random.key(0))
+    state, metrics = learn(first, 50, 0.5)  # binding, from an unsafe start
+    assert metrics["case"][0] == 0 and metrics["recovery"][0] == 1
+    assert 2 in metrics["case"][-20:]  # the limit cuts the region
+    assert abs(metrics["cost"][-20:].mean() - 0.5) < 0.12
+    reward, cost = worth(state.policy)
+    assert reward > 0.85 * solve(*TABLES, cost).reward
+    assert (metrics["kl"] <= 0.0201).all() and np.isfinite(list(metrics.values())).all()
+    state, metrics = learn(first, 40, 10.0)  # slack: plain trust-region steps
+    assert (metrics["case"] == 3).all() and metrics["recoveries"][-1] == 0
+    assert worth(state.policy)[0] > 0.95 * solve(*TABLES, 10.0).reward
+    for limit in (0.0, -1.0):  # at its end, and past it
+        _, metrics = learn(state, 2, limit)
+        assert metrics["recovery"].all() and np.isfinite(list(metrics.values())).all()
+
+
+def test_what_does_not_fit_is_refused_in_one_line():
+    key = jax.random.key(0)
+    with pytest.raises(SurefootError, match="cost_limits = -2"):
+        Cpo(cost_limits=(-2.0,))
+    with pytest.raises(SurefootError, match="backtrack_factor"):
+        Cpo(backtrack_factor=1.0)
+    with pytest.raises(SurefootError, match="needs a cost signal"):
+        CPO.init(Constant().task, key)
+    with pytest.raises(SurefootError, match="--horizon"):
+        CPO.init(replace(ROAD.task, horizon=None), key)
+    with pytest.raises(SurefootError, match="discrete"):
+        CPO.start_from(CPO.init(ROAD.task, key), None, None)

@@ -1,0 +1,299 @@
+"""LBPO and its relatives: the Lyapunov set by enumeration, the barrier by differences, learning by tables."""
+
+from dataclasses import replace
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oracles.cmdp import (
+    backup,
+    deterministic_policies,
+    expected_sums,
+    lyapunov,
+    random_tables,
+    solve,
+    values,
+)
+from probe.road import COST, GOES_ON, REWARD, START, TABLES, TRANSITION, Road
+from probe.worlds import Constant
+from surefoot.algorithms.safe import backtrack, lbpo, safe_start, sddpg
+from surefoot.algorithms.safe.critics import Critics
+from surefoot.algorithms.safe.episodes import Costs, mean_costs
+from surefoot.data.trajectories import Totals, Trajectories
+from surefoot.errors import SurefootError
+from surefoot.networks.policies import BoundedGaussianPolicy
+from surefoot.task import Box, Discrete, Task
+from surefoot.worlds.jax_world import JaxWorld
+from surefoot.worlds.world import Episodes
+
+SMALL = {"batch_steps": 10_000, "hidden": (16,), "critic_hidden": (16,), "critic_learning_rate": 1e-2}
+ROAD = Road(0.5, mixed=True, horizon=25)
+
+
+# The Lyapunov function
+
+
+def library_budget(tables, baseline, limit):
+    """eps of Eq. 4.6 by the library, from exact discounted costs; the horizon is far away."""
+    paid = float(tables.start @ values(tables, tables.cost, baseline))
+    costs = Costs(jnp.zeros(1), jnp.array([paid]), jnp.array(1.0))
+    # A limit on an undiscounted episode, of which discounting leaves just ``limit``.
+    horizon = 200
+    whole = limit * horizon * (1 - tables.discount) / (1 - tables.discount**horizon)
+    return float(lbpo.budget("discounted", jnp.array([whole]), costs, tables.discount, horizon)[0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_policy_of_the_lyapunov_set_is_safe(seed):
+    tables = random_tables(seed)
+    baseline = np.random.default_rng(seed).dirichlet(np.ones(3), size=4)
+    paid = tables.start @ values(tables, tables.cost, baseline)
+    limit = 1.2 * paid
+    eps = library_budget(tables, baseline, limit)
+    np.testing.assert_allclose(eps, (1 - tables.discount) * (limit - paid), rtol=1e-3)
+    bound = lyapunov(tables, baseline, eps)
+    assert (backup(tables, baseline, bound) <= bound + 1e-9).all()  # Eq. 4.3, both conditions
+    assert tables.start @ bound <= limit * (1 + 1e-4)
+    inside = [
+        policy for policy in deterministic_policies(4, 3) if (backup(tables, policy, bound) <= bound).all()
+    ]
+    assert 0 < len(inside) < 81
+    for policy in inside:
+        assert tables.start @ values(tables, tables.cost, policy) <= limit * (1 + 1e-4)
+    # The set never holds more than the best that linear programming finds.
+    best = solve(tables.transition, tables.reward, tables.cost, tables.start, tables.discount, limit).reward
+    assert max(tables.start @ values(tables, tables.reward, policy) for policy in inside) <= best + 1e-6
+
+
+def test_budgets_in_three_conventions():
+    costs = Costs(jnp.array([15.0, 30.0]), jnp.array([1.5, 3.0]), jnp.array(1000.0))
+    limits = jnp.array([25.0, 25.0])
+    found = lbpo.budget("mixed", limits, costs, 0.99, 1000)
+    np.testing.assert_allclose(found, [0.1, -0.05], rtol=1e-4)
+    found = lbpo.budget("discounted", limits, costs, 0.99, 1000)
+    np.testing.assert_allclose(found, [0.01, -0.005], rtol=1e-3)  # 25 spread evenly is 2.5 discounted
+    found = lbpo.budget("undiscounted", limits, costs, 0.99, 1000)
+    np.testing.assert_allclose(found, [0.01, -0.005], rtol=1e-4)
+
+
+# The barrier
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Critics of two costs, observations, weights with padding, and present actions."""
+    task = Task("Toy", Box((2,), (-1.0,) * 2, (1.0,) * 2), Box((1,), (-1.0,), (1.0,)), ("a", "b"), (1.0, 1.0))
+    critics = Critics.create(task, (8,), jax.random.key(0))
+    observation = jax.random.normal(jax.random.key(1), (12, 2))
+    weight = jnp.where(jnp.arange(12) < 10, 0.1, 0.0)
+    return critics, observation, weight, jnp.full((12, 1), 0.2)
+
+
+@pytest.mark.parametrize("barrier", ["linear", "log"])
+def test_the_barriers_slope_is_that_of_the_logarithm(problem, barrier):
+    critics, observation, weight, here = problem
+    eps = np.array([0.02, 0.5])  # the price of the second is below the threshold
+    settings = lbpo.Lbpo(beta=0.005, barrier=barrier)
+    loss = lbpo.objective(settings, critics, observation, weight, here, jnp.array(eps))
+    slope = np.asarray(jax.grad(loss)(here))[:, 0]
+
+    def thesis(action):  # Eqs. 4.11 and 4.12 in double precision, on the same networks
+        def q(network):
+            x = np.concatenate([np.asarray(observation), action], axis=1).astype(np.float64)
+            w, b = network.weights, network.biases
+            x = np.tanh(x @ np.asarray(w[0], np.float64) + np.asarray(b[0]))
+            return (x @ np.asarray(w[1], np.float64) + np.asarray(b[1]))[:, 0]
+
+        return -q(critics.reward), q(critics.costs[0])
+
+    before = thesis(np.asarray(here, np.float64))[1]
+
+    def total(action):
+        gain, cost = thesis(action)
+        return np.asarray(weight, np.float64) @ (gain - 0.005 * np.log(eps[0] - (cost - before)))
+
+    for state in range(12):
+        nudge = np.zeros((12, 1))
+        nudge[state] = 1e-5
+        wanted = (total(np.asarray(here) + nudge) - total(np.asarray(here) - nudge)) / 2e-5
+        np.testing.assert_allclose(slope[state], wanted, rtol=2e-3, atol=1e-6)
+
+
+def test_the_price_by_the_table_of_budgets():
+    prices = partial(lbpo.prices, lbpo.Lbpo(beta=0.005))
+    spent = jnp.array([20.0, 23.0, 24.0, 15.0, 14.0])
+    np.testing.assert_allclose(prices(0.01 * (25 - spent)), [0.1, 0.25, 0.5, 0.0, 0.0], rtol=1e-3, atol=1e-6)
+
+
+def test_only_broken_limits_count_in_recovery_and_others_keep_their_barrier(problem):
+    critics, observation, weight, here = problem
+    action = here + 0.1
+    more = np.asarray(weight @ (critics.cost(observation, action) - critics.cost(observation, here)))
+    loss = lbpo.objective(lbpo.Lbpo(beta=0.005), critics, observation, weight, here, jnp.array([-1.0, 0.01]))
+    np.testing.assert_allclose(loss(action), more[0] + 0.5 * more[1], rtol=1e-4, atol=1e-6)
+    for barrier in ("linear", "log"):  # a budget of exactly nothing divides by nothing
+        settings = lbpo.Lbpo(barrier=barrier)
+        loss = lbpo.objective(settings, critics, observation, weight, here, jnp.array([0.0, 1.0]))
+        np.testing.assert_allclose(loss(action), more[0], rtol=1e-4, atol=1e-6)
+        assert np.isfinite(jax.grad(loss)(here)).all()
+    # Past the edge in one state the logarithm refuses, and padding has no say.
+    loss = lbpo.objective(
+        lbpo.Lbpo(beta=1.0, barrier="log"), critics, observation, weight, here, jnp.array([1e-6, 1e-6])
+    )
+    assert np.isposinf(loss(action)) or np.isposinf(loss(here - 0.1))
+    moved = here.at[11].set(5.0)
+    assert np.isfinite(loss(moved))
+
+
+# Episodes
+
+
+def test_costs_are_those_of_whole_episodes_without_padding():
+    cost = jnp.array([[[1.0], [2.0]], [[4.0], [100.0]]])  # the second episode has one step
+    valid = jnp.array([[True, True], [True, False]])
+    zero, no = jnp.zeros((2, 2)), jnp.zeros((2, 2), bool)
+    totals = Totals(zero, zero.astype(int), cost, cost.astype(int), zero.astype(int))
+    batch = Trajectories(zero[..., None], zero, zero, cost, zero[..., None], no, no, no, valid, totals)
+    found = mean_costs(batch, 0.5)
+    np.testing.assert_allclose(found.undiscounted, [3.5])
+    np.testing.assert_allclose(found.discounted, [(1 + 2 + 2) / 2])
+    np.testing.assert_allclose(found.length, 1.5)
+
+
+# Learning
+
+
+@eqx.filter_jit
+def play(policy, env, episodes, key):
+    return JaxWorld.create(env, 1, key).collect(policy, Episodes(episodes), key)[1]
+
+
+def learn(module, learner, epochs, limit, state=None, env=ROAD):
+    """State and metrics after epochs of the compiled update, at a limit that is not compiled into it."""
+    state = learner.init(env.task, jax.random.key(0)) if state is None else state
+    rows = []
+    for epoch in range(epochs):
+        batch = play(state.policy, env, SMALL["batch_steps"] // env.horizon, jax.random.key(epoch))
+        state, metrics = module.update(learner, state, batch, jnp.array([limit]), ("harm",))
+        cost = float(mean_costs(batch, 0.99).undiscounted[0])
+        rows.append({**{name: float(value) for name, value in metrics.items()}, "cost": cost})
+    return state, {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def worth(policy):
+    """Exact reward and cost of the mean actions."""
+    fast = np.asarray(policy.mode(jnp.eye(3))[:, 0])
+    chances = np.stack([1 - fast, fast], axis=1)
+    return [expected_sums(TRANSITION, table, START, GOES_ON, chances) for table in (REWARD, COST)]
+
+
+LBPO = lbpo.Lbpo(**SMALL, beta=2e-4, exploration=0.15, radius=0.03, critic_fit="before")
+
+
+def test_lbpo_approaches_what_linear_programming_finds():
+    state, metrics = learn(lbpo, LBPO, 50, 0.5)  # binding, from an unsafe start
+    assert metrics["recovery"][0] == 1 and metrics["recovery"][-15:].mean() < 0.5
+    assert metrics["recoveries"][-1] == metrics["recovery"].sum()
+    assert 0.3 < metrics["cost"][-15:].mean() < 0.53
+    assert metrics["barrier_weight/harm"][-15:].max() > 0.05
+    assert (metrics["kl"] <= 0.0301).all() and all(np.isfinite(values).all() for values in metrics.values())
+    reward, cost = worth(state.policy)
+    assert reward > 0.7 * solve(*TABLES, cost).reward  # beside the best at the cost that it has
+    state, metrics = learn(lbpo, LBPO, 50, 10.0)  # slack: every budget is too large for a barrier
+    assert worth(state.policy)[0] > 0.95 * solve(*TABLES, 10.0).reward
+    assert metrics["barrier_weight/harm"].max() == 0 and metrics["recoveries"][-1] == 0
+    # A limit of nothing, and one that no policy keeps: every epoch is a recovery, and nothing breaks.
+    for limit in (0.0, -1.0):
+        _, metrics = learn(lbpo, LBPO, 2, limit, state)
+        assert metrics["recovery"].all() and metrics["unsafe"].all()
+        assert all(np.isfinite(values).all() for values in metrics.values())
+        assert (metrics["barrier_weight/harm"] == 0).all()
+
+
+def test_a_safe_start_is_reached_kept_and_handed_on():
+    learner = safe_start.SafeStart(**SMALL, exploration=0.15, radius=0.05, critic_fit="before")
+    state, metrics = learn(safe_start, learner, 40, 2.0)  # 0.2 of it is 0.4
+    assert metrics["cost"][0] > 1.2 and metrics["cost"][-1] < 0.5
+    calm = metrics["recovery"] == 0
+    assert calm.any() and (metrics["step_fraction"][calm] == 0).all()
+    other = backtrack.Backtrack(**SMALL, exploration=0.1)
+    fresh = other.init(ROAD.task, jax.random.key(5))
+    started = other.start_from(fresh, state.policy, state.critics)
+    seen = jnp.eye(3)
+    np.testing.assert_array_equal(started.policy.mode(seen), state.policy.mode(seen))
+    np.testing.assert_allclose(jnp.exp(started.policy.log_std), 0.1)
+    assert eqx.tree_equal(started.critics, state.critics)
+    smaller = backtrack.Backtrack(**{**SMALL, "hidden": (8,)})
+    with pytest.raises(SurefootError, match="--hidden 16"):
+        smaller.start_from(smaller.init(ROAD.task, jax.random.key(5)), state.policy, None)
+    task = replace(ROAD.task, observation=Box((7,), (0.0,) * 7, (1.0,) * 7))
+    with pytest.raises(SurefootError, match="takes 3 numbers"):
+        other.start_from(other.init(task, jax.random.key(5)), state.policy, None)
+
+
+def test_backtrack_and_sddpg_climb_while_safe_and_recover_while_not():
+    for module, learner in (
+        (backtrack, backtrack.Backtrack(**SMALL, exploration=0.15, radius=0.03, critic_fit="before")),
+        (sddpg, sddpg.Sddpg(**SMALL, exploration=0.15, radius=0.03, critic_fit="before")),
+    ):
+        _, metrics = learn(module, learner, 25, 1.0)
+        assert metrics["recovery"][0] == 1 and 0 < metrics["recovery"].mean() < 1
+        np.testing.assert_array_equal(metrics["recovery"] == 1, metrics["cost"] > 1.0)
+        assert abs(metrics["cost"][-12:].mean() - 1.0) < 0.25
+        assert np.isfinite(list(metrics.values())).all()
+
+
+def test_sddpgs_actions_stay_in_the_half_space(problem):
+    critics, observation, _, here = problem
+    settings = sddpg.Sddpg(bounded_correction=False)
+    eps, wanted = jnp.array([0.01, 0.02]), here + 0.5
+    action = sddpg.safe_actions(settings, wanted, here, critics, observation, eps)
+    for i in range(2):
+        slope = jax.grad(lambda a, i=i: jnp.sum(critics.cost(observation, a)[..., i]))(here)
+        assert (jnp.sum(slope * (action - here), axis=-1) <= eps[i] + 1e-4).all()
+    bounded = sddpg.safe_actions(sddpg.Sddpg(), wanted, here, critics, observation, eps)
+    assert np.abs(bounded - wanted).max() <= np.sqrt(2 * 0.012) * 0.05 + 1e-6
+
+
+def test_demonstrations_come_first_if_there_are_any():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(200, 3)).astype(np.float32)
+    shown = np.clip(0.5 + 0.3 * seen[:, :1], 0, 1)
+    settings = safe_start.SafeStart(**SMALL, cloning_steps=400)
+    policy = BoundedGaussianPolicy.create(ROAD.task, (16,), jax.random.key(0), std=0.1, activation="relu")
+    cloned = safe_start.clone(settings, policy, seen, shown)
+    assert np.abs(cloned.mode(jnp.asarray(seen)) - shown).mean() < 0.03
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize("cls", [lbpo.Lbpo, backtrack.Backtrack, sddpg.Sddpg])
+def test_what_does_not_fit_is_refused_in_one_line(cls):
+    with pytest.raises(SurefootError, match="cost_limits = -1"):
+        cls(cost_limits=(-1.0,))
+    with pytest.raises(SurefootError, match="discount = 1"):
+        cls(discount=1.0)
+    with pytest.raises(SurefootError, match="'mc'"):
+        cls(targets="mcc")
+    learner, key = cls(batch_steps=500), jax.random.key(0)
+    with pytest.raises(SurefootError, match="needs a cost signal"):
+        learner.init(Constant(continuous=True).task, key)
+    with pytest.raises(SurefootError, match="gives no limit"):
+        learner.init(replace(ROAD.task, limits=(0.0,)), key)
+    two = replace(ROAD.task, constraints=("a", "b", "c"), limits=(1.0, 1.0, 1.0))
+    with pytest.raises(SurefootError, match="2 numbers for 3 constraints"):
+        cls(batch_steps=500, cost_limits=(1.0, 1.0)).init(two, key)
+    with pytest.raises(SurefootError, match="--horizon"):
+        learner.init(replace(ROAD.task, horizon=None), key)
+    with pytest.raises(SurefootError, match="--batch-steps 500"):
+        cls(batch_steps=510).init(ROAD.task, key)
+    with pytest.raises(SurefootError, match="discrete"):
+        learner.init(replace(ROAD.task, action=Discrete(2)), key)
+    with pytest.raises(SurefootError, match="GiB"):
+        cls(batch_steps=25 * 10**9).init(ROAD.task, key)
+    assert cls(batch_steps=500, cost_limits=(0.0,)).init(replace(ROAD.task, limits=(0.0,)), key)
