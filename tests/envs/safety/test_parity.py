@@ -31,7 +31,7 @@ def test_single_steps_from_recorded_states(name: str) -> None:
     assert (steps.cost > 0).any() and (steps.cost == 0).any() and steps.goal_met.any()
     near = touches_pillar(steps, simulation.model.robot.planar)
     assert (~near).sum() > 20
-    assert not deviation.cost_differs.any()
+    assert deviation.cost_differs.sum() <= (0 if SAME_ENGINE else 2)
     assert not deviation.goal_differs.any()
     if SAME_ENGINE:
         for value in (deviation.qpos, deviation.observation, deviation.accelerometer, deviation.reward):
