@@ -46,7 +46,7 @@ from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
 from surefoot.task import Box, Discrete, Task
 from surefoot.worlds.world import Episodes, Steps, World
 
@@ -271,7 +271,7 @@ class Icrl(eqx.Module):
             jnp.zeros((), jnp.int32),
         )
 
-    def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy:
+    def policy(self, state: State) -> CategoricalPolicy | GaussianPolicy | BoundedGaussianPolicy:
         return state.forward.networks.policy
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
