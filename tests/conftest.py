@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 # What the library keeps between runs (compiled programs) must neither come from a user's folder nor go there.
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"surefoot-tests-{os.getuid()}")
+# A job in the background of a shell may have Ctrl-C ignored, also in what it starts; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ def test_gymnasiums_checker_has_no_complaint(name: str, render_mode: str | None)
     env = gymnasium.make(f"surefoot/{name}", render_mode=render_mode)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        if name == "NoisyWalk-v0":  # the plane has no end
+            warnings.filterwarnings("ignore", message=".*value is -?infinity")
         check_env(env.unwrapped)
     env.close()
 
