@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -50,7 +52,7 @@ def trust_region_step(
     theta, rebuild = ravel_pytree(policy.network)
 
     def means(theta: Array) -> Array:
-        return eqx.tree_at(lambda p: p.network, policy, rebuild(theta)).mode(observation)
+        return with_network(policy, rebuild(theta)).mode(observation)
 
     def divergence(here: Array, there: Array) -> Array:
         return weight @ gaussian_kl(here, policy.log_std, there, policy.log_std)
@@ -69,5 +71,31 @@ def trust_region_step(
         whole = fraction
         fraction *= line_search(lambda share: safe(means(theta + share * whole * step)), trials=TRIALS)
     theta = jnp.where(fraction > 0, theta + fraction * step, theta)
-    moved = eqx.tree_at(lambda p: p.network, policy, rebuild(theta))
+    moved = with_network(policy, rebuild(theta))
     return Moved(moved, divergence(here, means(theta)), fraction)
+
+
+def descend(
+    policy: BoundedGaussianPolicy,
+    error: Callable[[BoundedGaussianPolicy], Array],
+    *,
+    steps: int,
+    learning_rate: float,
+) -> BoundedGaussianPolicy:
+    """``policy`` after ``steps`` of Adam on ``error(policy)``; only its network moves, not its spread."""
+    adam = optax.adam(learning_rate)
+
+    def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        network, state = carry
+        slope = jax.grad(lambda network: error(with_network(policy, network)))(network)
+        change, state = adam.update(slope, state)
+        return optax.apply_updates(network, change), state
+
+    start = (policy.network, adam.init(eqx.filter(policy.network, eqx.is_array)))
+    network, _ = jax.lax.fori_loop(0, steps, step, start)
+    return with_network(policy, network)
+
+
+def with_network(policy: BoundedGaussianPolicy, network: Any) -> BoundedGaussianPolicy:
+    """``policy`` with other means."""
+    return eqx.tree_at(lambda p: p.network, policy, network)

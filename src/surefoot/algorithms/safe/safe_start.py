@@ -18,10 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
@@ -44,7 +42,7 @@ from surefoot.algorithms.safe.lbpo import (
     reported,
     started,
 )
-from surefoot.algorithms.safe.policy_step import trust_region_step
+from surefoot.algorithms.safe.policy_step import descend, trust_region_step
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import check_range
 from surefoot.networks.policies import BoundedGaussianPolicy
@@ -162,17 +160,8 @@ def clone(
     low, high = jnp.asarray(policy.low), jnp.asarray(policy.high)
     middle, half = (low + high) / 2, (high - low) / 2
     goal = middle + jnp.clip(jnp.asarray(actions) - middle, -0.99 * half, 0.99 * half)
-    adam = optax.adam(1e-3)
 
-    def error(network: Any) -> Array:
-        made = eqx.tree_at(lambda p: p.network, policy, network)
-        return jnp.mean(((made.mode(seen) - goal) / half) ** 2)
+    def error(policy: BoundedGaussianPolicy) -> Array:
+        return jnp.mean(((policy.mode(seen) - goal) / half) ** 2)
 
-    def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        network, state = carry
-        change, state = adam.update(jax.grad(error)(network), state)
-        return optax.apply_updates(network, change), state
-
-    start = (policy.network, adam.init(eqx.filter(policy.network, eqx.is_array)))
-    network, _ = jax.lax.fori_loop(0, settings.cloning_steps, step, start)
-    return eqx.tree_at(lambda p: p.network, policy, network)
+    return descend(policy, error, steps=settings.cloning_steps, learning_rate=1e-3)

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -49,7 +48,7 @@ from surefoot.algorithms.safe.lbpo import (
     started,
     within,
 )
-from surefoot.algorithms.safe.policy_step import TRIALS, Moved, trust_region_step
+from surefoot.algorithms.safe.policy_step import TRIALS, Moved, descend, trust_region_step, with_network
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import check_range
 from surefoot.networks.policies import BoundedGaussianPolicy
@@ -183,13 +182,13 @@ def project(
     way = ravel_pytree(distilled.network)[0] - theta
 
     def means(fraction: Array) -> Array:
-        return _with_network(policy, rebuild(theta + fraction * way)).mode(observation)
+        return with_network(policy, rebuild(theta + fraction * way)).mode(observation)
 
     fraction = line_search(  # line 6
         lambda share: within(critics, observation, weight, here, means(share), eps), trials=TRIALS
     )
     kl = weight @ gaussian_kl(here, policy.log_std, means(fraction), policy.log_std)
-    return Moved(_with_network(policy, rebuild(theta + fraction * way)), kl, fraction)
+    return Moved(with_network(policy, rebuild(theta + fraction * way)), kl, fraction)
 
 
 def safe_actions(
@@ -222,21 +221,9 @@ def distil(
     goal: Float[Array, "batch act"],
 ) -> BoundedGaussianPolicy:
     """Line 5: ``policy`` with its means regressed on ``goal``."""
-    adam = optax.adam(settings.distillation_rate)
 
-    def error(network: Any) -> Array:
-        apart = _with_network(policy, network).mode(observation) - goal
-        return weight @ jnp.sum(apart**2, axis=-1)
+    def error(policy: BoundedGaussianPolicy) -> Array:
+        return weight @ jnp.sum((policy.mode(observation) - goal) ** 2, axis=-1)
 
-    def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        network, state = carry
-        change, state = adam.update(jax.grad(error)(network), state)
-        return optax.apply_updates(network, change), state
-
-    start = (policy.network, adam.init(eqx.filter(policy.network, eqx.is_array)))
-    network, _ = jax.lax.fori_loop(0, settings.distillation_steps, step, start)
-    return _with_network(policy, network)
-
-
-def _with_network(policy: BoundedGaussianPolicy, network: Any) -> BoundedGaussianPolicy:
-    return eqx.tree_at(lambda p: p.network, policy, network)
+    steps, rate = settings.distillation_steps, settings.distillation_rate
+    return descend(policy, error, steps=steps, learning_rate=rate)
