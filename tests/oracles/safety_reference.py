@@ -1,13 +1,14 @@
 """Recordings of the safety tasks by the package that defined them, and how ours compare with them.
 
 Each recording is single steps: a state, an action, and what came of it. Whole files, as they were
-recorded, are compared (and the extract in ``tests/data/safety_reference`` made) by
+recorded, are compared (and the extracts in ``tests/data/safety_reference`` made) by
 
     python tests/oracles/safety_reference.py FOLDER [--extract]
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ import numpy as np
 
 EXTRACT = Path(__file__).parents[1] / "data" / "safety_reference"
 STEPS_OF_A_TRAJECTORY = 3
-"""That are kept in the extract."""
+"""That are kept in the extract of single steps."""
+KINDS = ("reset", "goal", "hazard", "solid")
+COMPARED = np.array([7, 15, 23, 31])
+"""Steps of a whole trajectory after which positions are compared."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,84 @@ def chosen(steps: Steps) -> np.ndarray:
     return np.sort(rows)
 
 
+@dataclass(frozen=True)
+class Trajectories:
+    """``n`` whole trajectories of one task: a start, and actions that are played from it."""
+
+    start: Steps
+    """Their first steps."""
+    actions: np.ndarray
+    """``[n, time, actions]``."""
+    goals: np.ndarray
+    """``[n, time, 2]``: the goal after each step."""
+    costs: np.ndarray
+    """``[n, time]``, 0 or 1."""
+    met: np.ndarray
+    """``[n, time]``: whether the goal was reached."""
+    positions: np.ndarray
+    """``[n, len(COMPARED), nq]``: ``qpos`` after those steps."""
+
+
+def trajectories(steps: Steps) -> Trajectories:
+    """One of each kind out of a whole recording, each of another seed where there is one."""
+    first = np.flatnonzero(steps.time == 0)
+    length, chosen = int(steps.time.max()) + 1, []
+    for index, kind in enumerate(KINDS):
+        found = first[steps.kind[first] == kind]
+        chosen.append(found[index % len(found)])
+    rows = np.array(chosen)[:, None] + np.arange(length)
+    return Trajectories(
+        steps[rows[:, 0]],
+        steps.actions[rows],
+        steps.next_goal[rows],
+        steps.cost[rows],
+        steps.goal_met[rows],
+        steps.next_qpos[rows[:, COMPARED]],
+    )
+
+
+def extract_trajectories(name: str) -> Trajectories:
+    """Those of a task that are kept with the tests."""
+    with np.load(EXTRACT / f"{name}_trajectories.npz") as file:
+        arrays = dict(file)
+    start = {name: arrays.pop(f"start_{name}") for name in Steps.__annotations__}
+    return Trajectories(Steps(**start), **arrays)
+
+
+def open_loop(simulation: Any, played: Trajectories) -> tuple[np.ndarray, np.ndarray]:
+    """Plays the recorded actions from the recorded starts, with nothing put right on the way but the goals.
+
+    Returns the largest differences of positions after the steps of ``COMPARED``, ``[n, len(COMPARED)]``, and
+    the numbers ``[n]`` of steps whose cost, or reaching of the goal, differs.
+    """
+    start, everywhere = played.start, np.arange(len(played.actions))
+    qpos, qvel, warmstart, _ = in_world(start, simulation.model.robot.planar)
+    simulation.place(
+        everywhere,
+        qpos=qpos,
+        goal=start.goal,
+        hazards=start.hazards,
+        pillars=start.pillars,
+        pillars_quat=start.pillars_quat,
+    )
+    simulation.qvel[:], simulation.warmstart[:] = qvel, warmstart
+    differ, ours = np.zeros(len(everywhere), int), []
+    for t in range(played.actions.shape[1]):
+        outcome = simulation.step(played.actions[:, t])
+        costs = outcome.raw_costs.max(axis=1) > 0
+        differ += (costs != played.costs[:, t]) | (outcome.goal_met != played.met[:, t])
+        simulation.goal[:] = played.goals[:, t]
+        simulation.distances[:] = simulation._distances()
+        if t in COMPARED:
+            ours.append(simulation.qpos.copy())
+    theirs = played.positions.copy()
+    if simulation.model.robot.planar:
+        for t in range(len(COMPARED)):
+            at = dataclasses.replace(start, next_qpos=played.positions[:, t])
+            theirs[:, t] = in_world(at, True)[3]
+    return np.abs(np.stack(ours, axis=1) - theirs).max(axis=2), differ
+
+
 def in_world(steps: Steps, planar: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Positions, velocities, warm starts and next positions with Point's slides along the world's axes."""
     arrays = [array.copy() for array in (steps.qpos, steps.qvel, steps.warmstart, steps.next_qpos)]
@@ -186,6 +268,7 @@ def main(words: list[str]) -> None:
 
     folder = Path(words[0])
     print("largest deviations: qpos, observation, accelerometer, reward, raw costs; cost and goal differ")
+    print("open loop: largest deviation of qpos in 32 steps for each kind of start; cost or goal differ")
     for name in TASKS:
         task = known_task(name)
         steps = whole(folder / f"{name}_seeds0-3.npz", task.costs)
@@ -198,9 +281,17 @@ def main(words: list[str]) -> None:
                 numbers = " ".join(f"{value.max():8.1e}" for value in values[:5])
                 differ = [int(value.sum()) for value in values[5:]]
                 print(f"{name:11s} {title:13s} {rows.sum():4d} steps {numbers} {differ}")
+        played = trajectories(steps)
+        simulation = Simulation(task, len(played.actions), physics="parity")
+        far, differ = open_loop(simulation, played)
+        kinds = zip(KINDS, far.max(axis=1), strict=True)
+        print(f"{name:11s} open loop    ", *(f"{kind} {value:.0e}" for kind, value in kinds), differ.tolist())
         if "--extract" in words:
             kept = steps[chosen(steps)]
             np.savez_compressed(EXTRACT / f"{name}.npz", **vars(kept))
+            arrays = dict(vars(played))
+            start = {f"start_{key}": value for key, value in vars(arrays.pop("start")).items()}
+            np.savez_compressed(EXTRACT / f"{name}_trajectories.npz", **arrays, **start)
 
 
 if __name__ == "__main__":

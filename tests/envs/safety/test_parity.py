@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracles.safety_reference import Deviation, Steps, compare, extract, in_world, touches_pillar
+from oracles.safety_reference import (
+    Deviation,
+    Steps,
+    compare,
+    extract,
+    extract_trajectories,
+    in_world,
+    open_loop,
+    touches_pillar,
+)
 from surefoot.envs.safety.simulation import Simulation
 from surefoot.envs.safety.task import TASKS, known_task
 
@@ -104,3 +113,28 @@ def test_original_next_goals(name: str) -> None:
         np.testing.assert_allclose(goal, one.next_goal, rtol=0, atol=1e-14)
         checked += 1
     assert checked >= 1
+
+
+def test_recorded_actions_lead_where_they_led(name: str) -> None:
+    """32 actions from a fresh layout, towards a goal, at a hazard, and into a vase or pillar, in this order.
+
+    The Car ends where it ended. Doggo does, but for pillars, where contacts agree to 1e-6 only. Point's
+    turning servo rings at this time step, in the original as here, so that a rounding grows tenfold in a few
+    steps until it is as large as the ringing: a few millimetres, or hundredths of a radian.
+    """
+    played = extract_trajectories(name)
+    simulation = Simulation(known_task(name), len(played.actions), physics="parity", threads=1)
+    far, differ = open_loop(simulation, played)
+    at_pillar = np.array([False, False, False, "Push" in name])
+    if name.startswith("Point"):
+        assert far.max() < 3e-2
+        assert np.median(far[:, 0]) < 1e-6  # after eight actions
+    elif SAME_ENGINE:
+        assert far[~at_pillar].max() < (1e-9 if name.startswith("Car") else 1e-6)
+        assert far[at_pillar].max(initial=0.0) < 1e-2
+    else:
+        assert np.sort(far.max(axis=1))[1] < 1e-6  # contacts differ: two of four are free of them
+    if SAME_ENGINE:
+        assert differ[~at_pillar].sum() == 0
+    assert differ.sum() <= 16  # of 128
+    assert played.met.any()
