@@ -48,6 +48,13 @@ class TwinContinuousQ(eqx.Module):
         both = jnp.concatenate([observation, action], axis=-1)
         return jax.vmap(lambda network: network(both))(self.networks)[..., 0]
 
+    def first(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch"]:
+        """Q by the first network, at the cost of one."""
+        both = jnp.concatenate([observation, action], axis=-1)
+        return jax.tree.map(lambda x: x[0], self.networks)(both)[..., 0]
+
     def minimum(
         self, observation: Float[Array, "batch obs"], action: Float[Array, "batch act"]
     ) -> Float[Array, " batch"]:
