@@ -183,8 +183,10 @@ def _fit(
         if settings.patience is not None:
             new = eqx.tree_at(lambda e: e.members, ensemble, members)
             error = holdout_error(new, data, split, variance, settings)
-            waited = jnp.where(jnp.any(error < (1 - settings.progress) * best_error), 0, waited + 1)
-            better = error < best_error
+            none = split.held == 0  # nothing to go by: all epochs, last weights
+            progress = jnp.any(error < (1 - settings.progress) * best_error) | none
+            waited = jnp.where(progress, 0, waited + 1)
+            better = (error < best_error) | none
             best = jax.tree.map(
                 lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), members, best
             )
