@@ -59,9 +59,13 @@ def test_summary_by_hand():
             "violating_steps_per_episode/zone": 1.5 / 3,
             "violating_episodes/zone": 1 / 6,
             "cost/zone": 3 / 3,
+            "expected_cost/zone": 3 / 3,
+            "cvar/zone": 6 / 3,  # the worst tenth of two episodes is the worst
             "violating_steps_per_episode/speed": (0.5 + 1) / 3,
             "violating_episodes/speed": 2 / 6,
             "cost/speed": (1 + 2) / 3,
+            "expected_cost/speed": (1 + 2) / 3,
+            "cvar/speed": (2 + 4) / 3,
         }
     )
     exact = stats.binomtest(2, 6).proportion_ci(0.95, method="exact")

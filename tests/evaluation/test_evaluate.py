@@ -26,7 +26,7 @@ from surefoot.evaluation.evaluate import (
 )
 from surefoot.evaluation.statistics import Estimate
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy
+from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
 from surefoot.task import Box, Task
 from surefoot.training.policy_io import load_policy, save_policy
 from surefoot.training.run import Run
@@ -146,6 +146,7 @@ def test_exported_policies_act_as_the_numpy_ones(tmp_path):
 def test_without_costs_it_says_that_violations_cannot_be_measured(tmp_path):
     run = run_of(tmp_path / "cart", sf.make("gymnasium:CartPole-v1", envs=1))
     found = evaluate(run, episodes=3, mode="both")
+    assert found.limits == () and not found.evidence
     assert "cannot be measured" in found.notes[0] and "cannot be measured" in table(found)
     assert not [name for name in found.metrics if "violating" in name]
     assert {"return", "greedy_return"} <= set(found.metrics)
@@ -213,6 +214,71 @@ def test_a_run_without_a_policy_is_to_be_resumed(tmp_path):
 def test_a_world_of_another_size_is_refused(maze):
     with pytest.raises(SurefootError, match="see 8 numbers"):
         evaluate(maze[0], episodes=1, world=sf.make("gymnasium:CartPole-v1", envs=1))
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory) -> Run:
+    """Two policies that stand still but for their noise, which costs 2.8 an episode, 4 with the noise."""
+    world = sf.make("NoisyWalk-v0", envs=2)
+    path = tmp_path_factory.mktemp("runs") / "walk"
+    run = Run.create(
+        path,
+        {
+            "learner": {"name": "lbpo", "options": {"cost_limits": [3.5]}},
+            "world": describe(world),
+            "demonstrations": None,
+            "seeds": [0, 1],
+            "steps": 40,
+            "iterations": 4,
+            "block": 1,
+            "versions": {},
+        },
+    )
+    network = Mlp.create((2, 3, 2), jax.random.key(0), last_scale=0.0)
+    policy = BoundedGaussianPolicy(network, jax.numpy.full(2, np.log(0.1)), (-0.2,) * 2, (0.2,) * 2)
+    save_policy(path / "policy", [policy, policy], world.task, (0, 1))
+    rows = [
+        f"{row},{10 * row},{seed},{cost}"
+        for row, cost in enumerate((5.0, 3.0, 4.5, 1.0), 1)
+        for seed in (0, 1)
+    ]
+    (path / "metrics.csv").write_text("\n".join(["iteration,steps,seed,cost/distance", *rows, ""]))
+    return run
+
+
+def test_exploration_noise_has_its_price_and_the_limit_is_the_runs(walk):
+    found = evaluate(walk, episodes=150)
+    assert found.mode == "both" and set(found.tables) == {"", "greedy_"}
+    assert found.limits == (3.5,)
+    still = found.metrics["greedy_expected_cost/distance"]
+    assert still.lower - 0.05 < 2.81 < still.upper + 0.05  # known, see the environment
+    assert found.metrics["expected_cost/distance"].lower > still.upper
+    with_noise, without = found.evidence
+    assert with_noise.broken and without.shown and without.prefix == "greedy_"
+    worst = np.sort(found.tables[""].costs[..., 0], axis=1)[:, -15:].mean()
+    assert found.metrics["cvar/distance"].estimate == pytest.approx(worst)
+    assert found.metrics["training_unsafe_epochs"].estimate == 0.5
+    assert found.metrics["training_excess/distance"].estimate == pytest.approx((1.5 + 1.0) / 4)
+    assert found.metrics["violating_policies"].estimate == 1.0
+    again = read(walk.path)
+    assert again == replace(found, tables={})
+    text = table(found)
+    assert with_noise.sentence in text and without.sentence in text
+    assert "training_unsafe_epochs" in text and "greedy" in text
+
+
+def test_limits_and_tail_by_hand(walk):
+    found = evaluate(walk, episodes=40, mode="greedy", cost_limits=(0.5,), tail=0.5, out=False)
+    assert found.limits == (0.5,) and found.evidence[0].broken
+    assert found.metrics["training_unsafe_epochs"].estimate == 1.0
+    costs = np.sort(found.table.costs[..., 0], axis=1)
+    assert found.metrics["cvar/distance"].estimate == pytest.approx(costs[:, 20:].mean())
+    assert "the worst 50 %" in table(found)
+    none = evaluate(walk, episodes=2, mode="greedy", cost_limits=(0.0,), out=False)
+    assert not none.evidence and "--cost-limits" in none.notes[0] and "distance" in none.notes[0]
+    for wrong in ({"cost_limits": (1.0, 2.0)}, {"cost_limits": (-1.0,)}, {"tail": 0.0}):
+        with pytest.raises(SurefootError, match=next(iter(wrong))):
+            evaluate(walk, episodes=2, out=False, **wrong)
 
 
 def test_settings_in_words():

@@ -12,10 +12,15 @@ from scipy import stats
 from surefoot.errors import SurefootError
 from surefoot.evaluation.statistics import (
     Estimate,
+    betting_bound,
     bootstrap_band,
+    bootstrap_cvar,
     bootstrap_iqm,
     clopper_pearson,
+    cvar,
     iqm,
+    mean_bounds,
+    over_seeds,
     permutation_test,
     probability_of_improvement,
     rate,
@@ -222,3 +227,152 @@ def test_estimate_survives_json():
 def test_levels_out_of_range_are_refused(level):
     with pytest.raises(SurefootError, match="level"):
         clopper_pearson(1, 2, level)
+
+
+# Bounds of an expected cost ----------------------------------------------------------------------------
+
+
+def test_bounds_equal_those_of_every_resample():
+    """Four episodes: all 256 resamples by hand give the distribution of (m* - m) / s*."""
+    values = np.array([0.0, 1.0, 3.0, 9.0])
+    mean, error = values.mean(), values.std(ddof=1) / 2
+    away = []
+    for draw in product(values, repeat=4):
+        spread = np.std(draw, ddof=1) / 2
+        gap = np.mean(draw) - mean
+        away.append(gap / spread if spread else math.copysign(math.inf, gap))
+    found = mean_bounds([values], resamples=40_000, level=0.8)
+    low, high = (np.quantile(away, q, method="inverted_cdf") for q in (0.2, 0.8))
+    assert found.estimate == mean and found.n == 4
+    assert found.upper == pytest.approx(mean - error * low, rel=0.03)
+    assert found.lower == pytest.approx(mean - error * high, rel=0.03)
+
+
+def test_bounds_of_normal_costs_are_students():
+    values = np.random.default_rng(0).normal(20, 5, 400)
+    half = stats.t.ppf(0.95, 399) * values.std(ddof=1) / 20
+    found = mean_bounds([values], resamples=8000)
+    assert found.upper - values.mean() == pytest.approx(half, rel=0.06)
+    assert values.mean() - found.lower == pytest.approx(half, rel=0.06)
+
+
+def test_bounds_of_several_seeds_add_their_errors():
+    """The variance of a mean of two means is a quarter of the sum; their distance does not count."""
+    rng = np.random.default_rng(1)
+    few, many = rng.normal(0, 1, 50), rng.normal(100, 3, 400)
+    half = 1.645 * math.sqrt(few.var(ddof=1) / 50 + many.var(ddof=1) / 400) / 2
+    found = mean_bounds([few, many], resamples=8000)
+    assert found.estimate == pytest.approx((few.mean() + many.mean()) / 2)
+    assert found.upper - found.estimate == pytest.approx(half, rel=0.08)
+    assert found.n == 450
+
+
+COSTS = {
+    "geometric": (lambda rng, n: rng.geometric(1 / 26, n) - 1.0, 25.0),
+    "lognormal": (lambda rng, n: np.exp(rng.normal(2.5, 1.0, n)), math.exp(3.0)),
+    "nine tenths are zero": (lambda rng, n: (rng.random(n) < 0.1) * rng.gamma(1, 250, n), 25.0),
+}
+"""How costs of episodes look, and their expectation."""
+
+
+@pytest.mark.parametrize("kind", COSTS)
+def test_upper_bounds_of_skewed_costs_cover_where_students_does_not(kind):
+    draw, expected = COSTS[kind]
+    rng, trials, n = np.random.default_rng(5), 400, 100
+    ours = students = 0
+    for _ in range(trials):
+        values = draw(rng, n)
+        ours += bool(mean_bounds([values], resamples=400).upper >= expected)
+        students += bool(values.mean() + 1.66 * values.std(ddof=1) / 10 >= expected)
+    assert ours / trials >= 0.91  # 95 % is what is sought; the error of this count is 1 %
+    assert ours > students
+
+
+def test_no_bound_where_no_spread_is_seen():
+    for values in ([3.0], [0.0] * 50):
+        found = mean_bounds([values])
+        assert math.isnan(found.upper) and math.isnan(found.lower)
+    rare = [0.0] * 49 + [500.0]  # a third of the resamples lack it
+    assert math.isnan(mean_bounds([rare]).upper)
+    assert mean_bounds([rare]).lower <= 10.0
+
+
+def test_a_bet_that_wins_by_the_definition():
+    """At the bound the capital reaches 20, just below it does not; played step by step."""
+    values = np.random.default_rng(2).geometric(1 / 30, 60).clip(0, 1000) - 1.0
+    bound = betting_bound(values, 1000)
+
+    def most(mean: float) -> float:
+        capital, best, seen = 1.0, 0.0, []
+        for value in values / 1000:
+            past = [(x - (0.5 + sum(seen[: i + 1])) / (i + 2)) ** 2 for i, x in enumerate(seen)]
+            variance = (0.25 + sum(past)) / (len(seen) + 1)
+            capital *= 1 - min(0.75, math.sqrt(2 * math.log(20) / (60 * variance))) * (value - mean)
+            best = max(best, capital)
+            seen.append(value)
+        return best
+
+    assert most(bound / 1000 + 1e-6) >= 20 > most(bound / 1000 - 1e-6)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.3, 0.8])
+def test_a_bet_is_lost_rarely_enough(p):
+    """Exact: over all outcomes of eight coins the bound is below their chance in 5 % at most."""
+    missed = sum(
+        math.prod(p if coin else 1 - p for coin in coins)
+        for coins in product((0.0, 1.0), repeat=8)
+        if betting_bound(coins, 1.0) < p
+    )
+    assert missed <= 0.05
+
+
+def test_a_bet_needs_no_spread_but_the_promised_range():
+    clean = betting_bound(np.zeros(200), 1000)
+    assert 1000 * (1 - 0.05 ** (1 / 200)) <= clean < 25  # no bound can be below Clopper and Pearson's
+    with pytest.raises(SurefootError, match="from 0 to 1"):
+        betting_bound([0.5, 1.5], 1)
+
+
+# The worst episodes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n,tail", [(20, 0.1), (7, 0.1), (33, 0.25), (10, 1.0), (3, 0.01)])
+def test_cvar_is_the_least_of_rockafellar_and_uryasev(n, tail):
+    values = np.random.default_rng(n).exponential(10, n)
+    least = min(
+        t + np.maximum(values - t, 0).mean() / tail for t in values
+    )  # convex, its bends are the values
+    assert cvar(values, tail) == pytest.approx(least)
+
+
+def test_cvar_by_hand():
+    assert cvar(range(1, 11), 0.2) == pytest.approx(9.5)
+    assert cvar(range(1, 11), 0.25) == pytest.approx((10 + 9 + 0.5 * 8) / 2.5)
+    assert cvar([4.0, 6.0], 1.0) == pytest.approx(5.0)
+
+
+def test_cvar_of_an_exponential():
+    """CVaR = mean (1 + log(1 / tail)); its interval covers that most of the time."""
+    expected, rng = 10 * (1 + math.log(10)), np.random.default_rng(3)
+    assert cvar(rng.exponential(10, 200_000)) == pytest.approx(expected, rel=0.02)
+    covered = 0
+    for _ in range(100):
+        found = bootstrap_cvar([rng.exponential(10, 200)], resamples=200)
+        covered += found.lower <= expected <= found.upper
+    assert covered >= 80
+
+
+def test_cvar_of_seeds_is_that_of_each():
+    seeds = [np.arange(20.0), np.arange(20.0) + 100]
+    found = bootstrap_cvar(seeds, 0.1)
+    assert found.estimate == pytest.approx((18.5 + 118.5) / 2)
+    assert found.lower <= found.estimate and found.n == 40
+
+
+def test_numbers_of_seeds_have_students_interval():
+    values = [0.1, 0.3, 0.35, 0.8]
+    half = stats.t.ppf(0.975, 3) * stats.sem(values)
+    found = over_seeds(values, n=100)
+    assert (found.estimate, found.n) == (pytest.approx(np.mean(values)), 100)
+    assert found.upper - found.estimate == pytest.approx(half) == found.estimate - found.lower
+    assert math.isnan(over_seeds([0.4]).upper)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from surefoot.errors import SurefootError
-from surefoot.evaluation.evaluate import read, texts
+from surefoot.evaluation.evaluate import read, texts, write
+from surefoot.evaluation.safety import evidence, while_training
 from surefoot.reports import page
 from surefoot.training.run import Run, write_json
 
@@ -161,6 +164,57 @@ def test_the_ways_around_the_island_are_shown(make_run, tmp_path):
     assert "pass the island on the left" in text
     share = read(run.path).metrics["way_left"]
     assert texts("way_left", share)[0] in text
+
+
+def walk_run(make_run, path: Path, learner: str, shown: bool) -> Run:
+    """A run elsewhere than on the maze, with a limit on one cost, evaluated with and without noise."""
+    run = make_run(
+        path,
+        learner,
+        world={"id": "NoisyWalk-v0", "envs": 16, "options": {}},
+        constraints=("distance",),
+        columns=("return", "violating_episodes"),
+    )
+    lines = run.metrics_path.read_text().splitlines()
+    costs = ["cost/distance", *("30.0" if row < 60 else "20.0" for row in range(len(lines) - 1))]
+    run.metrics_path.write_text(
+        "\n".join(f"{line},{cost}" for line, cost in zip(lines, costs, strict=True)) + "\n"
+    )
+    old = page.load([run])[0]
+    limits = (1000.0 if shown else 0.001,)
+    tables = dict.fromkeys(("", "greedy_"), old.tables[""])
+    metrics = dict(old.evaluation.metrics)
+    metrics |= {f"greedy_{name}": value for name, value in metrics.items()}
+    metrics |= while_training(run.metrics(), ("distance",), (25.0,))
+    found = [e for prefix, t in tables.items() for e in evidence(t, ("distance",), limits, 100, prefix)]
+    write(
+        replace(
+            old.evaluation, mode="both", metrics=metrics, tables=tables, limits=limits, evidence=tuple(found)
+        ),
+        run,
+    )
+    return run
+
+
+def test_evidence_of_safety_is_shown_where_there_are_limits(make_run, tmp_path):
+    runs = [
+        walk_run(make_run, tmp_path / "careful", "lbpo", shown=True),
+        walk_run(make_run, tmp_path / "careless", "ppo", shown=False),
+    ]
+    text = page.build(runs, tmp_path / "report.html").read_text()
+    Reader(text)
+    rows = page._evidence(page.load(runs))
+    assert [row["verdict"] for row in rows] == ["below", "above"]
+    shown = dict(zip(("limit", "cost", "greedy", "cvar", "unsafe", "excess"), rows[0]["cells"], strict=True))
+    assert shown["limit"] == ("1000", "") and shown["unsafe"][0] == "20.0 %" and shown["excess"][0] == "1.00"
+    assert shown["cost"][0] == shown["greedy"][0] and shown["cost"][1].startswith("[")
+    assert 'id="evidence"' in text and "Return over cost: distance" in text and "Cost: distance" in text
+    assert "is above the limit 0.001 with 95 % confidence" in text
+    assert "unsafe epochs while training" in text
+
+
+def test_without_limits_there_is_no_evidence(two, tmp_path):
+    assert 'id="evidence"' not in page.build(two, tmp_path / "report.html").read_text()
 
 
 def test_labels_tell_runs_of_one_algorithm_apart(make_run, tmp_path):

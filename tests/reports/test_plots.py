@@ -41,6 +41,14 @@ def every_figure(name: str) -> list[str]:
     return [
         plots.curves(name + "c", [line(), plots.Level("b", plots.look(1), some)], axis="return"),
         plots.trade_off(name + "t", [plots.Mark("a", plots.look(0), some, other, hollow=True)]),
+        plots.curves(name + "d", [line()], axis="cost", limits=[0.5]),
+        plots.trade_off(
+            name + "u",
+            [plots.Mark("a", plots.look(0), other, other)],
+            axis="cost",
+            percent=False,
+            limits=[4.0],
+        ),
         plots.bars(name + "b", ["zone"], [plots.Bars("a", plots.look(0), {"zone": some})], axis="episodes"),
         plots.board(
             name + "m",
@@ -62,6 +70,22 @@ def test_figures_are_sound_and_do_not_clash_on_one_page():
 
 def test_the_same_figure_twice_is_the_same_text():
     assert every_figure("x") == every_figure("x")
+
+
+def test_a_limit_is_drawn_where_it_is():
+    """In red, and within the axes, whose range includes it."""
+    mark = plots.Mark("a", plots.look(0), Estimate(3.0, 2.0, 5.0, 50), Estimate(1.0, 0.5, 2.0, 50))
+    without, with_it = (
+        plots.trade_off("n", [mark], axis="cost", percent=False, limits=limits) for limits in ((), (40.0,))
+    )
+    assert plots._LIMIT["color"].lower() in with_it and plots._LIMIT["color"].lower() not in without
+    assert ">40<" in with_it.replace(" ", "") and ">40<" not in without.replace(" ", "")
+    assert plots._LIMIT["color"].lower() in plots.curves("n", [line()], axis="cost", limits=[0.5])
+
+
+def test_an_end_that_does_not_exist_has_no_bar():
+    assert plots._reach(3.0, 2.0, float("nan")) == [[1.0], [0.0]]
+    assert plots._reach(3.0, float("nan"), 5.0) == [[0.0], [2.0]]
 
 
 def test_colours_of_text_and_grid_come_from_the_page():

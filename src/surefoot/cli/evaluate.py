@@ -20,10 +20,16 @@ class Options:
     """Folders of runs, or their names below runs/."""
     episodes: int = 200
     """Episodes for each seed and set of starts."""
-    mode: Literal["sample", "greedy", "both"] = "sample"
-    """Actions drawn from the policy as in training, its most probable ones, or both."""
+    mode: Literal["auto", "sample", "greedy", "both"] = "auto"
+    """Actions drawn from the policy as in training (sample), its most probable ones, without exploration
+    noise (greedy), or both; auto takes both where actions are real and there are costs, else sample."""
     seed: int = 12345
     """Decides starts and drawn actions; the same seed gives the same starts to every method."""
+    cost_limits: tuple[float, ...] | None = None
+    """Limits to hold the expected cost of an episode against, one a constraint or one for all; those of the
+    run if not given."""
+    tail: float = 0.1
+    """Share of the episodes, the worst ones, whose mean cost is shown as cvar."""
 
 
 def main(argv: list[str]) -> int:
@@ -32,8 +38,9 @@ def main(argv: list[str]) -> int:
         Options,
         argv,
         prog="surefoot evaluate",
-        description="Play the policies of a run for whole episodes: return, success and violations, with "
-        "95 percent intervals, from the starts of training and from test starts.",
+        description="Play the policies of a run for whole episodes: return, success, violations and costs, "
+        "with 95 percent intervals, from the starts of training and from test starts; and say whether the "
+        "expected costs are below their limits.",
     )
     if not options.runs:
         raise SurefootError("Name at least one run: surefoot evaluate RUN. See `surefoot list runs`.")
@@ -42,7 +49,14 @@ def main(argv: list[str]) -> int:
 
     runs = [Run(find_run(folder)) for folder in options.runs]
     for run in runs:
-        found = evaluate(run, episodes=options.episodes, mode=options.mode, seed=options.seed)
+        found = evaluate(
+            run,
+            episodes=options.episodes,
+            mode=options.mode,
+            seed=options.seed,
+            cost_limits=options.cost_limits,
+            tail=options.tail,
+        )
         print(f"{table(found)}\n\nWritten: {run.path / 'evaluation.json'}\n")
     named = " ".join(str(run.path) for run in runs)
     print(f"Next: surefoot compare {named}")

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from surefoot.errors import SurefootError
-from surefoot.evaluation.statistics import Estimate, bootstrap_iqm, clopper_pearson, rate
+from surefoot.evaluation.statistics import (
+    Estimate,
+    bootstrap_cvar,
+    bootstrap_iqm,
+    clopper_pearson,
+    mean_bounds,
+    rate,
+)
 
 DEFINITIONS = {
     "return": "Sum of the rewards of an episode, not discounted. Mean of each seed's episodes, then the "
@@ -30,6 +37,15 @@ DEFINITIONS = {
     "the limit of that constraint; Clopper-Pearson interval over seeds.",
     "cost": "Sum of the costs of an episode, not discounted, one number a constraint. Estimated like the "
     "return.",
+    "expected_cost": "The same, but the plain mean over the policies that were trained, which the limit is "
+    "about; each end of the interval is a one-sided bound that holds with 95 % (bootstrap-t).",
+    "cvar": "Conditional value at risk: mean cost of the worst episodes, a tenth if not said otherwise; mean "
+    "over the policies that were trained, bootstrap over their episodes.",
+    "training_unsafe_epochs": "Share of the epochs of training whose behaviour policy, with its exploration, "
+    "had a mean cost of an episode above a limit; mean over seeds, Student's interval.",
+    "training_excess": "How far the mean cost of an episode was above the limit while training, counted as 0 "
+    "where it was below: the area above the limit, divided by the steps. Mean over seeds, Student's "
+    "interval.",
     "way_left": "Share of the successful episodes that pass the island on the left, seen in the direction of "
     "the goal (below the diagonal of the tray); Clopper-Pearson interval.",
 }
@@ -134,11 +150,12 @@ def summarise(
     reports_success: bool,
     prefix: str = "",
     limits: tuple[float, ...] | None = None,
+    tail: float = 0.1,
 ) -> dict[str, Estimate]:
     """Estimates by metric name, see :data:`DEFINITIONS`; ``prefix`` is put in front of each name.
 
     Without constraints nothing is said of violations. ``limits`` (largest mean cost of an episode,
-    one a constraint) adds ``violating_policies``.
+    one a constraint) adds ``violating_policies``. ``tail`` is the share of episodes that ``cvar`` is about.
     """
     if len(constraints) != table.costs.shape[2]:
         raise SurefootError(
@@ -158,6 +175,8 @@ def summarise(
             metrics[f"violating_steps_per_episode/{name}"] = bootstrap_iqm(steps)
             metrics[f"violating_episodes/{name}"] = rate(steps > 0)
             metrics[f"cost/{name}"] = bootstrap_iqm(table.costs[..., index])
+            metrics[f"expected_cost/{name}"] = mean_bounds(table.costs[..., index])
+            metrics[f"cvar/{name}"] = bootstrap_cvar(table.costs[..., index], tail)
     return {prefix + name: estimate for name, estimate in metrics.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from surefoot.envs import marble_maze_board as geometry
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.evaluation import episodes as tables_of
 from surefoot.evaluation.episodes import EpisodeTable, summarise
+from surefoot.evaluation.safety import Evidence, evidence, limits_of, while_training
 from surefoot.evaluation.statistics import Estimate
+from surefoot.task import Box, Task
 from surefoot.training.run import Run, atomic_write, write_json
 
 if TYPE_CHECKING:
@@ -26,8 +28,12 @@ else:
 FORMAT = 1
 KEPT_PATHS = 30
 """Paths a seed that ``rollouts.npz`` keeps."""
+DEFAULT_TAIL = 0.1
+"""Share of the episodes, the worst, that ``cvar`` is about."""
 NO_COST = "violations cannot be measured: the environment reports no cost"
-MODES = ("sample", "greedy", "both")
+MODES = ("auto", "sample", "greedy", "both")
+"""``auto`` is ``both`` where actions are real and there are costs, so that exploration noise has its price,
+else ``sample``."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,12 @@ class Evaluation:
     """Signs of failure that the episodes show."""
     notes: tuple[str, ...] = ()
     """What could not be measured, and why."""
+    limits: tuple[float, ...] = ()
+    """Largest expected cost of an episode that counts as safe, one a constraint; 0 says nothing."""
+    tail: float = DEFAULT_TAIL
+    """Share of the episodes, the worst, that ``cvar`` is the mean of."""
+    evidence: tuple[Evidence, ...] = ()
+    """Whether each expected cost is below its limit."""
     tables: Mapping[str, EpisodeTable] = field(default_factory=dict, repr=False)
     """The episodes by prefix (``""``, ``test_``, ``greedy_``, ``greedy_test_``); none if read from a file."""
 
@@ -86,6 +98,9 @@ class Evaluation:
             "metrics": {name: value.as_dict() for name, value in self.metrics.items()},
             "warnings": list(self.warnings),
             "notes": list(self.notes),
+            "limits": list(self.limits),
+            "tail": self.tail,
+            "evidence": [each.as_dict() for each in self.evidence],
         }
 
 
@@ -93,37 +108,53 @@ def evaluate(
     run: Run | str | Path,
     *,
     episodes: int = 200,
-    mode: str = "sample",
+    mode: str = "auto",
     seed: int = 12345,
     out: bool = True,
     world: World | None = None,
+    cost_limits: Sequence[float] | None = None,
+    tail: float = DEFAULT_TAIL,
 ) -> Evaluation:
     """Plays the policies of a run and returns estimates with intervals.
 
     ``episodes`` are played for each seed of the run, in its own world; a world with named sets of
     starts (the Marble Maze) is played from its ``test`` starts as well, with ``test_`` in front of
-    the names. ``mode`` is ``sample``, ``greedy`` or ``both``. ``seed`` decides starts and actions: the
-    same seed gives the same starts to every method. ``out`` writes ``evaluation.json``,
-    ``rollouts.npz`` and ``summary.json`` into the folder. ``world`` is needed if the run's world was
-    made from an environment that cannot be made again by name.
+    the names. ``mode`` is ``sample``, ``greedy`` (no exploration noise), ``both`` or ``auto``, see
+    ``MODES``. ``seed`` decides starts and actions: the same seed gives the same starts to every method.
+    ``out`` writes ``evaluation.json``, ``rollouts.npz`` and ``summary.json`` into the folder. ``world`` is
+    needed if the run's world was made from an environment that cannot be made again by name.
+
+    ``cost_limits`` (one a constraint, or one for all) are compared with the expected costs instead of
+    those of the run, or of its task; ``tail`` is the share of episodes that ``cvar`` is about.
     """
     from surefoot import worlds
     from surefoot.training import enable_compilation_cache
 
-    check_range("episodes", episodes, low=1)
-    if mode not in MODES:
-        raise unknown("mode", mode, MODES)
+    _check(episodes, mode, tail)
     run = run if isinstance(run, Run) else Run(run)
     enable_compilation_cache()
     if world is None:
         world = worlds.from_description(run.config["world"])
+    task = world.task
+    options = run.config["learner"].get("options") or {}
+    limits = limits_of(task.constraints, task.limits, options, cost_limits)
+    mode = chosen_mode(mode, task)
     metrics, tables, warnings, notes = _measure(
-        world, _policies(run, world), episodes=episodes, mode=mode, seed=seed, seeds=tuple(run.seeds)
+        world,
+        _policies(run, world),
+        episodes=episodes,
+        mode=mode,
+        seed=seed,
+        seeds=tuple(run.seeds),
+        limits=limits,
+        tail=tail,
     )
+    exact = limits == limits_of(task.constraints, task.limits, options)
+    trained = while_training(run.metrics(), task.constraints, limits, exact)
     found = Evaluation(
-        metrics=metrics,
-        environment=world.task.name,
-        constraints=world.task.constraints,
+        metrics=metrics | trained,
+        environment=task.name,
+        constraints=task.constraints,
         mode=mode,
         episodes=episodes,
         seeds=tuple(int(s) for s in run.seeds),
@@ -131,8 +162,15 @@ def evaluate(
         steps=int(run.progress),
         method=run.config["learner"]["name"],
         warnings=tuple(warnings),
-        notes=tuple(notes),
+        notes=(*notes, *_of_limits(task.constraints, limits), *_of_rows(run, trained)),
         tables=tables,
+        limits=limits,
+        tail=tail,
+        evidence=tuple(
+            each
+            for prefix, table in tables.items()
+            for each in evidence(table, task.constraints, limits, task.horizon, prefix)
+        ),
     )
     if out:
         write(found, run)
@@ -140,16 +178,58 @@ def evaluate(
 
 
 def evaluate_policy(
-    policies: Any, world: World, *, episodes: int = 200, mode: str = "sample", seed: int = 12345
+    policies: Any,
+    world: World,
+    *,
+    episodes: int = 200,
+    mode: str = "auto",
+    seed: int = 12345,
+    tail: float = DEFAULT_TAIL,
 ) -> dict[str, Estimate]:
     """Estimates by name for policies that are at hand: a policy with a leading seeds axis on every array.
 
     Otherwise like :func:`evaluate`; nothing is written.
     """
+    _check(episodes, mode, tail)
+    mode = chosen_mode(mode, world.task)
+    return _measure(world, policies, episodes=episodes, mode=mode, seed=seed, tail=tail)[0]
+
+
+def _check(episodes: int, mode: str, tail: float) -> None:
     check_range("episodes", episodes, low=1)
+    check_range("tail", tail, low=0, high=1, open_low=True)
     if mode not in MODES:
         raise unknown("mode", mode, MODES)
-    return _measure(world, policies, episodes=episodes, mode=mode, seed=seed)[0]
+
+
+def chosen_mode(mode: str, task: Task) -> str:
+    """``mode``, with ``auto`` decided."""
+    if mode != "auto":
+        return mode
+    return "both" if task.constraints and isinstance(task.action, Box) else "sample"
+
+
+def _of_limits(constraints: Sequence[str], limits: Sequence[float]) -> list[str]:
+    """What is said of costs without a limit to compare with."""
+    without = [name for name, limit in zip(constraints, limits, strict=True) if limit <= 0]
+    if not without:
+        return []
+    named = f"cost{'s' * (len(without) > 1)} {', '.join(without)}"
+    return [
+        f"no limit above 0 is known for the {named}, and no number of episodes can show that an expected "
+        "cost is 0; give a limit with --cost-limits (cost of an episode)."
+    ]
+
+
+def _of_rows(run: Run, trained: Mapping[str, Estimate]) -> list[str]:
+    """What is said where rows of metrics are coarser than epochs."""
+    block = run.config.get("block", 1)
+    if block == 1 or not trained:
+        return []
+    return [
+        f"a row of this run's metrics is the mean of {block} epochs, and training_excess is that of rows; "
+        "training_unsafe_epochs too, unless the method counts its own epochs."
+    ]
 
 
 def _measure(
@@ -160,6 +240,8 @@ def _measure(
     mode: str,
     seed: int,
     seeds: tuple[int, ...] | None = None,
+    limits: tuple[float, ...] | None = None,
+    tail: float = DEFAULT_TAIL,
 ) -> tuple[dict[str, Estimate], dict[str, EpisodeTable], list[str], list[str]]:
     import jax
 
@@ -178,7 +260,8 @@ def _measure(
             prefix = ("greedy_" if mode == "both" and each_mode == "greedy" else "") + place
             key = jax.random.fold_in(jax.random.key(seed), index)
             found = rollout(where, policies, episodes, key, each_mode, keep)
-            metrics |= summarise(found, task.constraints, task.reports_success, prefix, task.limits)
+            against = task.limits if limits is None else limits
+            metrics |= summarise(found, task.constraints, task.reports_success, prefix, against, tail)
             tables[prefix] = found
             if island:
                 passed = tables_of.ways(found, maze_positions, (island.x, island.y))
@@ -272,6 +355,9 @@ def read(path: str | Path) -> Evaluation:
             method=str(data["method"]),
             warnings=tuple(map(str, data["warnings"])),
             notes=tuple(map(str, data["notes"])),
+            limits=tuple(map(float, data.get("limits", ()))),  # not in those of 0.1.0's first runs
+            tail=float(data.get("tail", DEFAULT_TAIL)),
+            evidence=tuple(map(Evidence.from_dict, data.get("evidence", ()))),
         )
     except FileNotFoundError:
         raise SurefootError(f"{path} is not evaluated yet; run `surefoot evaluate {path}`.") from None
@@ -309,7 +395,7 @@ def summary_cell(
     }
 
 
-_PERCENT = ("success", "violating_episodes", "violating_policies", "way_left")
+_PERCENT = ("success", "violating_episodes", "violating_policies", "way_left", "training_unsafe_epochs")
 
 
 def base_name(name: str) -> str:
@@ -326,10 +412,13 @@ def texts(name: str, value: Estimate) -> tuple[str, str]:
     """An estimate and its interval for people; rates in percent. ``-`` and nothing if there is no number."""
     if not np.isfinite(value.estimate):
         return "-", ""
+    if not np.isfinite([value.lower, value.upper]).any():
+        return texts(name, replace(value, lower=value.estimate, upper=value.estimate))[0], ""
     if is_rate(name):
         return f"{100 * value.estimate:.1f} %", f"[{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
-    places = 2 if max(abs(value.lower), abs(value.upper)) < 100 else 1
-    return f"{value.estimate:.{places}f}", f"[{value.lower:.{places}f}, {value.upper:.{places}f}]"
+    places = 2 if np.nanmax(np.abs([value.lower, value.upper])) < 100 else 1
+    ends = [f"{end:.{places}f}" if np.isfinite(end) else "?" for end in (value.lower, value.upper)]
+    return f"{value.estimate:.{places}f}", f"[{', '.join(ends)}]"
 
 
 def table(evaluation: Evaluation) -> str:
@@ -357,10 +446,14 @@ def table(evaluation: Evaluation) -> str:
         f"{seeds} seed{'s' * (seeds != 1)} x {evaluation.episodes} episodes (n = {n}); "
         f"95 % intervals; mode: {evaluation.mode}"
     )
+    if evaluation.constraints and evaluation.tail != DEFAULT_TAIL:
+        grid.caption += f"; cvar: the worst {100 * evaluation.tail:g} %"
     console = Console(file=io.StringIO(), width=200)  # a table is as wide as it needs to be
     console.print(grid)
+    for each in evaluation.evidence:
+        console.print(each.sentence, markup=False, highlight=False, soft_wrap=True)
     for note in evaluation.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     for warning in evaluation.warnings:
         console.print(f"warning: {warning}", markup=False)
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]

@@ -9,6 +9,11 @@ Two kinds of number leave an evaluation, and each has its interval:
 - a **rate** (success, violating episodes): the share of all episodes, with Clopper and Pearson's
   interval. It speaks of the policies that were trained. Where their true rates differ, a sum of
   unequal coins varies less than the binomial, so the interval is still not too short.
+
+Evidence of safety needs a third: the **expected cost** of an episode, a plain mean (an interquartile one
+would cut off the seeds that break the limit), with one-sided bounds. Costs of episodes lie between 0 and
+the horizon, most are small, a few are large; :func:`mean_bounds` and :func:`betting_bound` say what each does
+about it.
 """
 
 from __future__ import annotations
@@ -116,6 +121,166 @@ def _resampled_means(values: np.ndarray, count: int, rng: np.random.Generator) -
         for start in range(0, count, rows)
     ]
     return np.concatenate(parts) if parts else np.empty(0)
+
+
+def mean_bounds(
+    per_seed: Groups, *, resamples: int = 2000, level: int | float = 0.95, seed: int = 0
+) -> Estimate:
+    """Mean over seeds of each seed's mean; each end is a one-sided bound that holds with ``level``.
+
+    The bounds are those of the bootstrap-t (Efron 1981; Hall 1988): with m the mean, s its standard error and
+    m*, s* those of a sample drawn with replacement,
+
+        upper = m - s q,    q the (1 - level)-quantile of (m* - m) / s*
+
+    Student's t takes q from a normal population. Where large costs are rare, a sample with few of them has a
+    small mean and a small s at once, and Student's bound is too low: with 200 lognormal costs it held in
+    90 %, this one in 93 %; with costs of which nine tenths are zero in 87 % and 95 %. Episodes are drawn
+    within each seed, so the bounds speak of the policies that were trained, not of other seeds.
+
+    NaN stands for no bound: a seed with a single episode, no spread at all, or so few episodes that differ
+    that a resample may have no spread.
+    """
+    groups = _groups(per_seed)
+    _check(level, resamples)
+    mean = float(np.mean([values.mean() for values in groups]))
+    n = sum(len(values) for values in groups)
+    if any(len(values) < 2 for values in groups):
+        return Estimate(mean, math.nan, math.nan, n)
+    rng = np.random.default_rng(seed)
+    drawn_mean, drawn_square = np.zeros(resamples), np.zeros(resamples)
+    for values in groups:
+        means, variances = _resampled_moments(values, resamples, rng)
+        drawn_mean += means / len(groups)
+        drawn_square += variances / len(values) / len(groups) ** 2
+    error = math.sqrt(sum(values.var(ddof=1) / len(values) for values in groups)) / len(groups)
+    if error <= 1e-12 * max(1.0, abs(mean)):
+        return Estimate(mean, math.nan, math.nan, n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = (drawn_mean - mean) / np.sqrt(drawn_square)
+    away = np.sort(np.where(np.isnan(away), 0.0, away))  # 0 / 0: the mean itself, without spread
+    rank = max(0, math.ceil((1 - level) * resamples) - 1)
+    ends = mean - error * away[-1 - rank], mean - error * away[rank]
+    lower, upper = (float(end) if math.isfinite(end) else math.nan for end in ends)
+    return Estimate(mean, lower, upper, n)
+
+
+def _resampled_moments(
+    values: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances (n - 1 in the denominator) of ``count`` bootstrap samples, each ``[count]``."""
+    centre, rows = values.mean(), max(1, _CHUNK // len(values))
+    means, variances = [], []
+    for start in range(0, count, rows):
+        drawn = (values - centre)[rng.integers(len(values), size=(min(rows, count - start), len(values)))]
+        middle = drawn.mean(axis=1)
+        left = np.maximum(np.einsum("ij,ij->i", drawn, drawn) - len(values) * middle**2, 0.0)
+        left = np.where(np.ptp(drawn, axis=1) == 0, 0.0, left)  # no spread is to be seen as none
+        means.append(centre + middle)
+        variances.append(left / (len(values) - 1))
+    return np.concatenate(means), np.concatenate(variances)
+
+
+def betting_bound(values: Any, largest: float | int, *, level: int | float = 0.95) -> float:
+    """Upper bound of the mean of numbers in [0, largest], with ``level`` whatever their distribution is.
+
+    Waudby-Smith and Ramdas (2024), one side: to bet that the mean is below m, stake a share of one's capital
+    on each number y = value / largest,
+
+        K_t(m) = prod_{i <= t} (1 - l_i (y_i - m)),   l_i = min(3/4, sqrt(2 log(1 / (1 - level)) / (n v_i)))
+
+    with v_i the variance of the numbers before. If the mean is m or more, the capital ever exceeds
+    1 / (1 - level) with probability 1 - level at most (Ville); the bound is the least m at which it does. The
+    numbers must be independent and of one distribution; in another order the bound is a little different.
+
+    Beside it the bounds of Anderson (1969) and of Maurer and Pontil (2009) were measured: with 200 costs
+    around 25, of at most 1000, they lie near 110 and 75, this one near 45, the bootstrap-t's near 30.
+    """
+    y = _sample("values", values) / float(largest)
+    _check(level)
+    if y.min() < 0 or y.max() > 1:
+        raise SurefootError(f"Values from 0 to {largest} were promised, but there are others.")
+    n, goal = len(y), math.log(1 / (1 - level))
+    count = np.arange(1, n + 1)
+    means = (0.5 + np.cumsum(y)) / (count + 1)
+    spreads = (0.25 + np.cumsum((y - means) ** 2)) / (count + 1)
+    before = np.concatenate([[0.25], spreads[:-1]])
+    stake = np.minimum(0.75, np.sqrt(2 * goal / (n * before)))
+    low, high = 0.0, 1.0
+    for _ in range(50):  # the capital grows with m
+        middle = (low + high) / 2
+        if np.cumsum(np.log1p(-stake * (y - middle))).max() >= goal:
+            high = middle
+        else:
+            low = middle
+    return high * float(largest)
+
+
+def cvar(values: Any, tail: float = 0.1) -> float:
+    """Conditional value at risk: the mean of the worst (largest) share ``tail`` of the values.
+
+    Where ``tail`` times their number is no whole number, the last value counts by the part of it that is left
+    (Rockafellar and Uryasev 2002): the least t + mean(max(0, x - t)) / tail over t.
+    """
+    values = _sample("values", values)
+    check_range("tail", tail, low=0, high=1, open_low=True)
+    return float(_cvar(values[None], tail)[0])
+
+
+def _cvar(rows: np.ndarray, tail: float) -> np.ndarray:
+    """Of each row."""
+    n = rows.shape[1]
+    share = tail * n
+    whole = min(n, max(math.ceil(share - 1e-9), 1))
+    worst = np.sort(np.partition(rows, n - whole, axis=1)[:, n - whole :], axis=1)
+    weights = np.ones(whole)
+    weights[0] -= whole - max(share, 1e-9)  # the least of the worst counts in part
+    return worst @ weights / max(share, 1e-9)
+
+
+def bootstrap_cvar(
+    per_seed: Groups,
+    tail: float = 0.1,
+    *,
+    resamples: int = 1000,
+    level: int | float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """Mean over seeds of each seed's :func:`cvar`; episodes are drawn within each seed for the interval.
+
+    It speaks of the policies that were trained, and of what was seen: what is worse than the worst episode
+    is in no resample, so that the interval is too short where the tail holds few episodes.
+    """
+    groups = _groups(per_seed)
+    _check(level, resamples)
+    check_range("tail", tail, low=0, high=1, open_low=True)
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros(resamples)
+    for values in groups:
+        rows = max(1, _CHUNK // len(values))
+        for start in range(0, resamples, rows):
+            stop = min(start + rows, resamples)
+            chosen = values[rng.integers(len(values), size=(stop - start, len(values)))]
+            drawn[start:stop] += _cvar(chosen, tail) / len(groups)
+    lower, upper = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    found = float(np.mean([cvar(values, tail) for values in groups]))
+    return Estimate(found, float(lower), float(upper), sum(len(values) for values in groups))
+
+
+def over_seeds(values: Any, *, n: int | None = None, level: int | float = 0.95) -> Estimate:
+    """Mean of one number a seed, with Student's interval; NaN for its ends with a single seed.
+
+    ``n`` is the number of observations behind these numbers, their own number if not given.
+    """
+    from scipy.special import stdtrit
+
+    values = _sample("values", values)
+    _check(level)
+    count, mean = len(values), float(values.mean())
+    if count < 2:
+        return Estimate(mean, math.nan, math.nan, count if n is None else n)
+    half = float(stdtrit(count - 1, (1 + level) / 2)) * float(values.std(ddof=1)) / math.sqrt(count)
+    return Estimate(mean, mean - half, mean + half, count if n is None else n)
 
 
 def bootstrap_band(

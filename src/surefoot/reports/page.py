@@ -31,6 +31,11 @@ _HEADS = {
     "violating_steps_per_episode": "violating steps an episode",
     "way_left": "pass the island on the left",
 }
+_NAMES = _HEADS | {
+    "cvar": "cost of the worst episodes",
+    "training_unsafe_epochs": "unsafe epochs while training",
+    "training_excess": "cost above the limit while training",
+}
 _STARTS = {
     "": "train starts",
     "test_": "test starts",
@@ -184,8 +189,10 @@ def _content(methods: list[Method], title: str, intro: str, videos: bool) -> dic
     shown = _videos(methods) if videos else []
     boards = _boards(methods)
     prefixes = [prefix for prefix in _STARTS if any(m.estimate(f"{prefix}return") for m in methods)]
+    evidence = _evidence(methods)
     sections = {
         "results": "Results",
+        "evidence": "Evidence of safety" if evidence else "",
         "rollouts": "Rollouts" if shown else "",
         "board": "On the board" if boards else "",
         "learning": "While learning" if learning else "",
@@ -217,6 +224,10 @@ def _content(methods: list[Method], title: str, intro: str, videos: bool) -> dic
         "rows": _rows(methods, list(heads), prefixes),
         "warnings": _warnings(methods),
         "notes": _notes(methods),
+        "evidence": evidence,
+        "evidence_about": "Below or above: with 95 % confidence, of the policies that were trained, by the "
+        "bounds in brackets (each of them one-sided). Not shown: the episodes do not decide it.",
+        "statements": [(m.label, each.sentence) for m in methods for each in m.evaluation.evidence],
         "videos": shown,
         "videos_about": f"The first test episode near each corner, the same starts for all, {video.SPEED:g} "
         "times faster than real time. A red frame: a constraint is violated.",
@@ -226,7 +237,7 @@ def _content(methods: list[Method], title: str, intro: str, videos: bool) -> dic
         "learning": learning,
         "learning_about": "What the policy did while it explored: mean over seeds, smoothed over a twelfth "
         "of the training, with a 95 % bootstrap band over seeds where there are several. A horizontal line "
-        "is the final evaluation of a method that takes no environment steps.",
+        "is the final evaluation of a method that takes no environment steps. Red: a limit.",
         "safety": safety,
         "safety_about": "From the final evaluation, with 95 % intervals.",
         "definitions": _definitions(methods),
@@ -297,6 +308,56 @@ def _rows(methods: Sequence[Method], names: Sequence[str], prefixes: Sequence[st
     return rows
 
 
+def _evidence(methods: Sequence[Method]) -> list[dict[str, Any]]:
+    """One row a method and limit: is the expected cost below it, and how was it while training?"""
+    rows = []
+    for method in methods:
+        for index, each in enumerate(e for e in method.evaluation.evidence if e.prefix == ""):
+            name = each.constraint
+            cells = [
+                (f"{each.limit:g}", ""),
+                texts("expected_cost", each.cost),
+                *(
+                    texts(key, value) if (value := method.estimate(key)) else ("", "")
+                    for key in (
+                        f"greedy_expected_cost/{name}",
+                        f"cvar/{name}",
+                        "training_unsafe_epochs",
+                        f"training_excess/{name}",
+                    )
+                ),
+            ]
+            rows.append(
+                {
+                    "first": index == 0,
+                    "label": method.label,
+                    "colour": method.look.colour,
+                    "constraint": name,
+                    "verdict": "below" if each.shown else "above" if each.broken else "not shown",
+                    "shown": each.shown,
+                    "cells": cells,
+                }
+            )
+    return rows
+
+
+def _limits(methods: Sequence[Method], constraint: str) -> list[float]:
+    """The limits of that cost, each once."""
+    found = {
+        limit
+        for m in methods
+        for name, limit in zip(m.evaluation.constraints, m.evaluation.limits, strict=False)
+        if name == constraint and limit > 0
+    }
+    return sorted(found)
+
+
+def _limited(methods: Sequence[Method]) -> list[str]:
+    """Constraints with a limit, in the order of the runs."""
+    names = dict.fromkeys(name for m in methods for name in m.evaluation.constraints)
+    return [name for name in names if _limits(methods, name)]
+
+
 def _warnings(methods: Sequence[Method]) -> list[tuple[str, str]]:
     """Signatures of failure from training and from evaluation, with the method's label."""
     found = []
@@ -343,7 +404,7 @@ def _notes(methods: Sequence[Method]) -> list[str]:
 def _definitions(methods: Sequence[Method]) -> list[tuple[str, str]]:
     used = {base_name(name) for m in methods for name in m.evaluation.metrics}
     found = [
-        (_HEADS.get(name, name).replace("_", " "), text) for name, text in DEFINITIONS.items() if name in used
+        (_NAMES.get(name, name).replace("_", " "), text) for name, text in DEFINITIONS.items() if name in used
     ]
     if any(name.startswith("test_") for m in methods for name in m.evaluation.metrics):
         found.append(
@@ -415,6 +476,16 @@ def _learning(methods: Sequence[Method]) -> list[dict[str, Any]]:
         if any(isinstance(line, plots.Line) for line in lines):
             svg = plots.curves(f"learning-{name}", lines, axis=title.lower(), percent=is_rate(name))
             figures.append(_figure(title, svg))
+    for name in _limited(methods):
+        lines = _lines(methods, f"cost/{name}")
+        if any(isinstance(line, plots.Line) for line in lines):
+            svg = plots.curves(
+                f"learning-cost-{name}",
+                lines,
+                axis=f"cost of an episode: {name}",
+                limits=_limits(methods, name),
+            )
+            figures.append(_figure(f"Cost: {name}", svg, "Mean of an episode, exploration included."))
     for name, title, caption in (
         (
             "lambda",
@@ -468,6 +539,25 @@ def _safety(methods: Sequence[Method]) -> list[dict[str, Any]]:
         " Filled: train starts. Hollow: test starts." if hollow else ""
     )
     figures = [_figure("Return over violations", plots.trade_off("trade-off", marks), caption)]
+    for name in _limited(methods):
+        marks = [
+            plots.Mark(m.label, m.look, cost, value, hollow=prefix == "greedy_")
+            for m in methods
+            for prefix in ("", "greedy_")
+            if (cost := m.estimate(f"{prefix}expected_cost/{name}"))
+            and (value := m.estimate(f"{prefix}return"))
+        ]
+        if marks:
+            svg = plots.trade_off(
+                f"trade-off-{name}",
+                marks,
+                axis=f"expected cost: {name}",
+                percent=False,
+                limits=_limits(methods, name),
+            )
+            hollow = any(mark.hollow for mark in marks)
+            caption = "Red: the limit." + (" Hollow: without exploration noise." if hollow else "")
+            figures.append(_figure(f"Return over cost: {name}", svg, caption))
     names = dict.fromkeys(name for m in methods for name in m.evaluation.constraints)
     groups = ["any", *names] if len(names) > 1 else list(names)
     for metric, title in (

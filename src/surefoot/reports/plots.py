@@ -86,6 +86,8 @@ _STYLE: Any = {
     "savefig.facecolor": "none",
     "lines.solid_capstyle": "round",
 }
+_LIMIT: Any = {"color": "#D1201F", "linewidth": 1.1, "dashes": (2.0, 1.5), "zorder": 1.5}
+"""A limit of a cost, across a figure."""
 _SIZE = (4.2, 2.8)  # inches; the page scales it
 
 
@@ -120,11 +122,13 @@ def curves(
     axis: str,
     percent: bool = False,
     wide: bool = False,
+    limits: Sequence[float] = (),
     about: str = "",
 ) -> str:
     """Mean over seeds against steps, with a bootstrap band; a :class:`Level` is a horizontal line.
 
-    ``wide`` takes a logarithmic axis where values differ by more than fifty times.
+    ``wide`` takes a logarithmic axis where values differ by more than fifty times; ``limits`` are drawn
+    across.
     """
     with _figure() as (figure, axes):
         scale = 100.0 if percent else 1.0
@@ -150,6 +154,8 @@ def curves(
                 markeredgewidth=0,
                 zorder=3,
             )
+        for limit in limits:
+            axes.axhline(limit, **_LIMIT)
         axes.set_xlabel("environment steps, each seed")
         axes.set_ylabel(axis)
         axes.set_xlim(left=0)
@@ -197,18 +203,30 @@ class Mark:
     """Drawn with an empty marker, for the test starts."""
 
 
-def trade_off(name: str, marks: Sequence[Mark], *, about: str = "") -> str:
-    """Return over the share of violating episodes (percent), intervals both ways."""
+def trade_off(
+    name: str,
+    marks: Sequence[Mark],
+    *,
+    axis: str = "episodes with a violation",
+    percent: bool = True,
+    limits: Sequence[float] = (),
+    about: str = "",
+) -> str:
+    """Return over the share of violating episodes, or over what ``axis`` says, intervals both ways.
+
+    ``limits``, in the unit of that axis, are drawn across.
+    """
+    scale = 100.0 if percent else 1.0
     with _figure() as (figure, axes):
         for mark in marks:
             if not np.isfinite([mark.x.estimate, mark.y.estimate]).all():
                 continue
-            x, y = 100 * mark.x.estimate, mark.y.estimate
+            x, y = scale * mark.x.estimate, mark.y.estimate
             axes.errorbar(
                 x,
                 y,
-                xerr=[[max(0.0, x - 100 * mark.x.lower)], [max(0.0, 100 * mark.x.upper - x)]],
-                yerr=[[max(0.0, y - mark.y.lower)], [max(0.0, mark.y.upper - y)]],
+                xerr=_reach(x, scale * mark.x.lower, scale * mark.x.upper),
+                yerr=_reach(y, mark.y.lower, mark.y.upper),
                 color=mark.look.colour,
                 marker=mark.look.marker,
                 markersize=8,
@@ -220,13 +238,25 @@ def trade_off(name: str, marks: Sequence[Mark], *, about: str = "") -> str:
                 linestyle="none",
                 zorder=4 if mark.hollow else 3,
             )
-        axes.set_xlabel("episodes with a violation")
+        for limit in limits:
+            axes.axvline(limit, **_LIMIT)
+        axes.set_xlabel(axis)
         axes.set_ylabel("return")
         axes.margins(0.12)
-        high = min(max(axes.get_xlim()[1], 5), 103)
+        high = axes.get_xlim()[1]
+        if percent:
+            high = min(max(high, 5), 103)
+            _percent_axis(axes.xaxis)
         axes.set_xlim(-0.03 * high, high)
-        _percent_axis(axes.xaxis)
-        return _svg(figure, name, about or "return over share of violating episodes")
+        return _svg(figure, name, about or f"return over {axis}")
+
+
+def _reach(value: float, lower: float, upper: float) -> list[list[float]]:
+    """Lengths of an error bar; none at an end that does not exist."""
+    return [
+        [max(0.0, value - lower) if lower <= value else 0.0],
+        [max(0.0, upper - value) if upper >= value else 0.0],
+    ]
 
 
 @dataclass(frozen=True)
