@@ -123,7 +123,8 @@ class ModelObjective(eqx.Module):
             action = by_step[k] if self.actor is None else self.actor(end.observation)
             q = self._judge(end.observation, jnp.broadcast_to(action, (*end.returns.shape, action.shape[-1])))
             returns = returns + jnp.where(end.alive, self.discount**k * q, 0.0)
-        costs = end.costs.reshape(len(end.costs), -1, n, self._costs)
+        particles = end.returns.shape[1] // n  # given in full: without costs there is nothing to infer from
+        costs = end.costs.reshape(len(end.costs), particles, n, self._costs)
         return Scores(
             jnp.mean(returns.reshape(-1, n), axis=0),
             jnp.max(jnp.mean(costs, axis=1), axis=0),
