@@ -5,9 +5,10 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from surefoot.data.trajectories import Trajectories
+from surefoot.errors import SurefootError
 from surefoot.task import Discrete, Task
 
 
@@ -75,6 +76,21 @@ class Replay(eqx.Module):
             jax.tree.map(write, self.data, new),
             (self.position + n) % self.capacity,
             jnp.minimum(self.size + n, self.capacity),
+        )
+
+    def add_some(self, batch: Transition, mask: Bool[Array, " n"]) -> Replay:
+        """With those rows of ``batch`` written over the oldest ones that ``mask`` holds for."""
+        if mask.shape[0] > self.capacity:
+            raise SurefootError(
+                f"{mask.shape[0]} transitions at once are more than the {self.capacity} kept."
+            )
+        place = (self.position + jnp.cumsum(mask) - 1) % self.capacity
+        rows = jnp.where(mask, place, self.capacity)  # beyond the end: dropped
+        count = jnp.sum(mask, dtype=jnp.int32)
+        return Replay(
+            jax.tree.map(lambda ring, values: ring.at[rows].set(values, mode="drop"), self.data, batch),
+            (self.position + count) % self.capacity,
+            jnp.minimum(self.size + count, self.capacity),
         )
 
     def sample(self, key: PRNGKeyArray, n: int) -> Transition:

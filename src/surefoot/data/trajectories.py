@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
@@ -46,6 +48,9 @@ class Trajectories(eqx.Module):
     valid: Bool[Array, "*time_envs"]
     """False on padding, which only ``Episodes`` makes, after an episode's end."""
     totals: Totals
+    memory: Any = None
+    """What the policy remembered after each step ``[time, envs, ...]``; only of policies that do, and only
+    where steps were asked for."""
 
     @property
     def done(self) -> Bool[Array, "*time_envs"]:

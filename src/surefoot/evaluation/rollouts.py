@@ -17,7 +17,7 @@ from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.evaluation.episodes import EpisodeTable, summarise
 from surefoot.networks.policies import WarmUp
 from surefoot.training.policy_io import revive
-from surefoot.worlds.world import Acts, Episodes, World
+from surefoot.worlds.world import Acts, Episodes, Remembers, World
 
 __all__ = ["MODES", "EpisodeTable", "Greedy", "revive", "rollout", "stack", "summarise"]
 
@@ -62,7 +62,7 @@ def rollout(
         raise unknown("mode", mode, MODES)
     if isinstance(policies, WarmUp):
         policies = policies.policy
-    if mode == "greedy":
+    if mode == "greedy" and not isinstance(policies, Remembers):  # a planner has no other mode
         if not hasattr(policies, "mode"):
             raise SurefootError(f"{type(policies).__name__} has no mode(); evaluate it with mode='sample'.")
         policies = Greedy(policies)

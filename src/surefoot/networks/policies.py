@@ -6,6 +6,7 @@ Every method takes one observation or any leading batch axes.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -95,7 +96,7 @@ class BoundedGaussianPolicy(eqx.Module):
 
         Raises :class:`SurefootError` unless actions are real and have finite bounds.
         """
-        low, high = _finite_bounds(task)
+        low, high = finite_bounds(task)
         sizes = (task.observation.size, *hidden, len(low))
         network = Mlp.create(sizes, key, activation=activation, last_scale=0.01)
         return cls(network, jnp.full(len(low), math.log(std)), low, high)
@@ -109,6 +110,13 @@ class BoundedGaussianPolicy(eqx.Module):
         """The mean."""
         low, high = jnp.asarray(self.low), jnp.asarray(self.high)
         return (low + high) / 2 + (high - low) / 2 * jnp.tanh(self.network(observation))
+
+    def uniform(
+        self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray
+    ) -> Float[Array, "*batch act"]:
+        """An action drawn uniformly within the bounds."""
+        shape = (*observation.shape[:-1], len(self.low))
+        return jax.random.uniform(key, shape, minval=jnp.asarray(self.low), maxval=jnp.asarray(self.high))
 
     def log_prob(
         self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
@@ -161,7 +169,7 @@ class SquashedGaussianPolicy(eqx.Module):
     @classmethod
     def create(cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray) -> SquashedGaussianPolicy:
         """A fresh policy; raises :class:`SurefootError` unless every action has finite bounds."""
-        low, high = _finite_bounds(task)
+        low, high = finite_bounds(task)
         sizes = (task.observation.size, *hidden, 2 * len(low))
         return cls(Mlp.create(sizes, key), low, high)
 
@@ -222,7 +230,7 @@ class SquashedGaussianPolicy(eqx.Module):
         return (low + high) / 2, (high - low) / 2
 
 
-def _finite_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def finite_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Lower and upper bounds of real actions, if they have any."""
     if isinstance(task.action, Discrete):
         raise SurefootError(f"'{task.name}' has discrete actions, but this algorithm needs continuous ones.")
@@ -247,13 +255,41 @@ def squashed_log_density(
 class WarmUp(eqx.Module):
     """A policy that acts uniformly at random while ``uniform`` holds."""
 
-    policy: CategoricalPolicy | SquashedGaussianPolicy
+    policy: Any
+    """Categorical, or one that has ``uniform(observation, key)``."""
     uniform: Bool[Array, ""]
 
     def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Shaped[Array, "..."]:
         """A sampled action."""
-        if isinstance(self.policy, SquashedGaussianPolicy):  # one key for both: only one draw is used
+        if not isinstance(self.policy, CategoricalPolicy):  # one key for both: only one draw is used
             drawn = self.policy.uniform(observation, key)
             return jnp.where(self.uniform, drawn, self.policy.act(observation, key))
         logits = jnp.where(self.uniform, 0.0, self.policy.network(observation))
         return jax.random.categorical(key, logits)
+
+    def memory(self) -> Any:
+        """That of the policy, if it remembers from step to step; else ``None``."""
+        return self.policy.memory() if hasattr(self.policy, "memory") else None
+
+    def act_with(
+        self, memory: Any, observation: Float[Array, " obs"], key: PRNGKeyArray
+    ) -> tuple[Float[Array, " act"], Any]:
+        """A sampled action, and the memory after it, which uniform actions leave as it is."""
+        return jax.lax.cond(
+            self.uniform,
+            lambda: (self.policy.uniform(observation, key), memory),
+            lambda: self.policy.act_with(memory, observation, key),
+        )
+
+
+class Mode(eqx.Module):
+    """A policy without its noise: s -> pi(s), and a policy of its own."""
+
+    policy: Any
+
+    def __call__(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch act"]:
+        return self.policy.mode(observation)
+
+    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Float[Array, "*batch act"]:
+        """Its mode; the key is not used."""
+        return self.policy.mode(observation)

@@ -32,7 +32,7 @@ from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.errors import SurefootError
 from surefoot.task import Discrete, Task
 from surefoot.worlds.gym_adapter import Adapter, CostFunction, Outcome, adapt
-from surefoot.worlds.world import Acts, Episodes, Steps
+from surefoot.worlds.world import Acts, Episodes, Steps, act_with, memory_of
 
 _START, _STEPS, _EPISODES = 0, 1, 2  # keep the seeds of the three kinds of reset apart
 _FIRST_GUESS = 128
@@ -59,6 +59,8 @@ class GymWorld:
     """How often the simulators had moved when this world was returned."""
     standing: _Standing | None = field(default=None, repr=False)
     """Where the environments stand; ``None`` before their first reset."""
+    memory: Any = field(default=None, repr=False)
+    """What the policy remembers of each environment, if it does."""
 
     @classmethod
     def create(
@@ -125,7 +127,8 @@ class GymWorld:
 
     def fresh(self, key: PRNGKeyArray) -> GymWorld:
         """A world with simulators of its own, at the start of episodes that ``key`` fixes."""
-        return replace(self, seed=_words(key), simulators=_Simulators(self.adapter), turn=0, standing=None)
+        seed, simulators = _words(key), _Simulators(self.adapter)
+        return replace(self, seed=seed, simulators=simulators, turn=0, standing=None, memory=None)
 
     def close(self) -> None:
         """Closes the simulators; without a call it happens when they are no longer used."""
@@ -156,14 +159,15 @@ class GymWorld:
         turn = self.simulators.take_turn(self)
         envs, words = self.simulators.stepping(self.envs), _words(key)
         now = self.standing.copy() if self.standing is not None else self._first_standing(envs)
-        record, actor = _Record(self.task, time, self.envs), _Actor(policy, key)
+        record, actor = _Record(self.task, time, self.envs), _Actor(policy, key, self.envs, self.memory)
         streams = np.arange(self.envs, dtype=np.int32)
         for t in range(time):
-            actions = actor.act(now.observation, streams, np.full(self.envs, t, np.int32))
+            actions = actor.act(now.observation, streams, np.full(self.envs, t, np.int32), now.length == 0)
+            record.remember(actor.memory)
             for i, env in enumerate(envs):
                 if self._play(env, now, i, actions[i], record, t, i):
                     now.restart(i, *self.adapter.reset(env, _seed(words, _STEPS, t, i)))
-        return replace(self, turn=turn, standing=now), record.trajectories(time)
+        return replace(self, turn=turn, standing=now, memory=actor.memory), record.trajectories(time)
 
     def _first_standing(self, envs: list[gymnasium.Env]) -> _Standing:
         now = _Standing.create(self.task, self.envs)
@@ -175,10 +179,11 @@ class GymWorld:
         if n < 1:
             raise SurefootError(f"Episodes({n}): ask for at least one.")
         horizon, words = self.task.horizon, _words(key)
-        record, actor = _Record(self.task, horizon or _FIRST_GUESS, n), _Actor(policy, key)
+        record = _Record(self.task, horizon or _FIRST_GUESS, n)
         # Each simulator plays one episode after another. Keys and seeds belong to the episode, so
         # the number of simulators does not change the chance that an episode sees.
         envs = self.simulators.playing(min(n, self.envs))
+        actor = _Actor(policy, key, len(envs))
         now = _Standing.create(self.task, len(envs))
         waiting = iter(range(n))
         episode = np.array([next(waiting) for _ in envs], np.int32)
@@ -186,7 +191,7 @@ class GymWorld:
             now.restart(i, *self.adapter.reset(env, _seed(words, _EPISODES, i)))
         playing = np.ones(len(envs), bool)
         while playing.any():
-            actions = actor.act(now.observation, episode, now.length)
+            actions = actor.act(now.observation, episode, now.length, now.length == 0)
             for i in np.flatnonzero(playing).tolist():
                 t = int(now.length[i])
                 if t >= _ENDLESS:
@@ -214,6 +219,10 @@ class GymWorld:
         return outcome.terminated or outcome.truncated
 
 
+_Form = tuple[Any, tuple[bool, ...], tuple[Any, ...]]
+"""Of a policy: its structure, which of its leaves are arrays, and the others."""
+
+
 class _Actor:
     """A policy made ready to act for many observations at once.
 
@@ -222,7 +231,8 @@ class _Actor:
     takes several times as long as the call itself.)
     """
 
-    def __init__(self, policy: Acts, key: PRNGKeyArray) -> None:
+    def __init__(self, policy: Acts, key: PRNGKeyArray, envs: int, memory: Any = None) -> None:
+        self.memory = memory_of(policy, envs, memory)
         leaves, structure = jax.tree.flatten(policy)
         numbers = tuple(isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves)
         self._arrays = [leaf for leaf, number in zip(leaves, numbers, strict=True) if number]
@@ -230,31 +240,60 @@ class _Actor:
         self._form = (structure, numbers, rest)
         self._key = key
 
-    def act(self, observation: np.ndarray, stream: np.ndarray, time: np.ndarray) -> np.ndarray:
+    def act(
+        self, observation: np.ndarray, stream: np.ndarray, time: np.ndarray, started: np.ndarray
+    ) -> np.ndarray:
         """Actions ``[envs, ...]`` for observations ``[envs, obs]``.
 
         ``stream`` and ``time`` ``[envs]`` make the key of each: an environment or episode, and a step.
+        Where an episode has just ``started`` nothing is remembered.
         """
-        return np.asarray(_act(self._form, self._arrays, self._key, observation, stream, time))
+        given = self._form, self._arrays, self._key, observation, stream, time
+        if self.memory is None:
+            return np.asarray(_act(*given))
+        actions, self.memory = _act_with(*given, self.memory, started)
+        return np.asarray(actions)
+
+
+def _policy(form: _Form, arrays: list[Array]) -> Any:
+    structure, numbers, rest = form
+    given, constants = iter(arrays), iter(rest)
+    return jax.tree.unflatten(structure, [next(given if number else constants) for number in numbers])
 
 
 @partial(jax.jit, static_argnums=0)
 def _act(
-    form: tuple[Any, tuple[bool, ...], tuple[Any, ...]],
+    form: _Form,
     arrays: list[Array],
     key: PRNGKeyArray,
     observation: Array,
     stream: Array,
     time: Array,
 ) -> Array:
-    structure, numbers, rest = form
-    given, constants = iter(arrays), iter(rest)
-    policy = jax.tree.unflatten(structure, [next(given if number else constants) for number in numbers])
+    policy = _policy(form, arrays)
 
     def one(observation: Array, stream: Array, time: Array) -> Array:
         return policy.act(observation, jax.random.fold_in(jax.random.fold_in(key, stream), time))
 
     return jax.vmap(one)(observation, stream, time)
+
+
+@partial(jax.jit, static_argnums=0)
+def _act_with(
+    form: _Form,
+    arrays: list[Array],
+    key: PRNGKeyArray,
+    observation: Array,
+    stream: Array,
+    time: Array,
+    memory: Any,
+    started: Array,
+) -> tuple[Array, Any]:
+    def key_of(stream: Array, time: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, stream), time)
+
+    keys = jax.vmap(key_of)(stream, time)
+    return act_with(_policy(form, arrays), memory, observation, keys, started)
 
 
 class _Simulators:
@@ -382,6 +421,7 @@ class _Record:
             "violating_steps": zeros(constraints, np.int32),
             "any_violating_steps": zeros((), np.int32),
         }
+        self.memories: list[Any] = []
 
     @property
     def longest(self) -> int:
@@ -402,6 +442,11 @@ class _Record:
         for name, values in self.totals.items():
             values[t, column] = getattr(now, name)[i]
 
+    def remember(self, memory: Any) -> None:
+        """What the policy remembers after a step, if it does."""
+        if memory is not None:
+            self.memories.append(memory)
+
     def trajectories(self, time: int) -> Trajectories:
         """The first ``time`` steps; columns that ended before are padded."""
         steps = {name: values[:time] for name, values in self.steps.items()}
@@ -414,8 +459,11 @@ class _Record:
             for values in totals.values():
                 values[end:, column] = values[end - 1, column]
         on_device = {name: jnp.asarray(values) for name, values in steps.items()}
+        memory = jax.tree.map(lambda *each: jnp.stack(each), *self.memories) if self.memories else None
         return Trajectories(
-            **on_device, totals=Totals(**{name: jnp.asarray(values) for name, values in totals.items()})
+            **on_device,
+            totals=Totals(**{name: jnp.asarray(values) for name, values in totals.items()}),
+            memory=memory,
         )
 
     def _double(self) -> None:

@@ -13,7 +13,10 @@ from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.envs.env import JaxEnv
 from surefoot.errors import SurefootError
 from surefoot.task import Task
-from surefoot.worlds.world import Acts, Episodes, Steps
+from surefoot.worlds.world import Acts, Episodes, Steps, act_with, memory_of
+
+_Standing = tuple[Any, Totals, Any]
+"""States, totals and memories of environments."""
 
 
 class JaxWorld(eqx.Module):
@@ -23,6 +26,8 @@ class JaxWorld(eqx.Module):
     envs: int = eqx.field(static=True)
     states: Any
     totals: Totals
+    memory: Any = None
+    """What the policy remembers of each environment, if it does."""
 
     @classmethod
     def create(cls, env: JaxEnv, envs: int, key: PRNGKeyArray) -> JaxWorld:
@@ -43,6 +48,11 @@ class JaxWorld(eqx.Module):
     def fresh(self, key: PRNGKeyArray) -> JaxWorld:
         return JaxWorld.create(self.env, self.envs, key)
 
+    def remembering(self, policy: Acts) -> JaxWorld:
+        """With room for what ``policy`` remembers: worlds before and after ``collect`` then have one form."""
+        memory = memory_of(policy, self.envs, self.memory)
+        return JaxWorld(self.env, self.envs, self.states, self.totals, memory)
+
     def collect(
         self, policy: Acts, amount: Steps | Episodes, key: PRNGKeyArray
     ) -> tuple[JaxWorld, Trajectories]:
@@ -56,33 +66,40 @@ class JaxWorld(eqx.Module):
                 raise SurefootError(
                     f"Steps({amount.n}) does not divide evenly over {self.envs} environments."
                 )
-            (states, totals), batch = self._play(
-                policy, self.states, self.totals, amount.n // self.envs, key, autoreset=True
+            memory = memory_of(policy, self.envs, self.memory)
+            start = self.states, self.totals, memory
+            (states, totals, memory), batch = self._play(
+                policy, start, amount.n // self.envs, key, autoreset=True
             )
-            return JaxWorld(self.env, self.envs, states, totals), batch
+            return JaxWorld(self.env, self.envs, states, totals, memory), batch
         horizon = self.task.horizon
         if horizon is None:
             raise SurefootError(f"'{self.task.name}' has no horizon, so whole episodes cannot be collected.")
         key_reset, key_play = jax.random.split(key)
         states = jax.vmap(self.env.reset)(jax.random.split(key_reset, amount.n))
         totals = _zero_totals(amount.n, len(self.task.constraints))
-        _, batch = self._play(policy, states, totals, horizon, key_play, autoreset=False)
+        start = states, totals, memory_of(policy, amount.n)
+        _, batch = self._play(policy, start, horizon, key_play, autoreset=False)
         ended_before = jnp.cumsum(batch.terminated | batch.truncated, axis=0) - (
             batch.terminated | batch.truncated
         )
         return self, eqx.tree_at(lambda b: b.valid, batch, ended_before == 0)
 
     def _play(
-        self, policy: Acts, states: Any, totals: Totals, time: int, key: PRNGKeyArray, *, autoreset: bool
-    ) -> tuple[tuple[Any, Totals], Trajectories]:
+        self, policy: Acts, start: _Standing, time: int, key: PRNGKeyArray, *, autoreset: bool
+    ) -> tuple[_Standing, Trajectories]:
         env = self.env
-        envs = totals.reward.shape[0]
+        envs = start[1].reward.shape[0]
 
-        def step(carry: tuple[Any, Totals], key: PRNGKeyArray) -> tuple[tuple[Any, Totals], Trajectories]:
-            states, totals = carry
+        def step(carry: _Standing, key: PRNGKeyArray) -> tuple[_Standing, Trajectories]:
+            states, totals, memory = carry
             key_act, key_reset = jax.random.split(key)
             observation = jax.vmap(env.observe)(states)
-            action = jax.vmap(policy.act)(observation, jax.random.split(key_act, envs))
+            keys = jax.random.split(key_act, envs)
+            if memory is None:
+                action = jax.vmap(policy.act)(observation, keys)
+            else:
+                action, memory = act_with(policy, memory, observation, keys, totals.length == 0)
             states, result = jax.vmap(env.step)(states, action)
             totals = Totals(
                 totals.reward + result.reward,
@@ -102,14 +119,15 @@ class JaxWorld(eqx.Module):
                 success=result.success,
                 valid=jnp.ones(envs, bool),
                 totals=totals,
+                memory=memory if autoreset else None,
             )
             if autoreset:
                 done = result.terminated | result.truncated
                 states = _where(done, jax.vmap(env.reset)(jax.random.split(key_reset, envs)), states)
                 totals = _where(done, jax.tree.map(jnp.zeros_like, totals), totals)
-            return (states, totals), record
+            return (states, totals, memory), record
 
-        return jax.lax.scan(step, (states, totals), jax.random.split(key, time))
+        return jax.lax.scan(step, start, jax.random.split(key, time))
 
 
 def _zero_totals(envs: int, constraints: int) -> Totals:

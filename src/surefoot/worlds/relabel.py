@@ -57,6 +57,10 @@ class RelabelledWorld(eqx.Module):
     def fresh(self, key: PRNGKeyArray) -> RelabelledWorld:
         return RelabelledWorld(self.inner.fresh(key), self.reward, self.prior_weight, self.discount)
 
+    def remembering(self, policy: Acts) -> RelabelledWorld:
+        inner = self.inner.remembering(policy)
+        return RelabelledWorld(inner, self.reward, self.prior_weight, self.discount)
+
     def collect(
         self, policy: Acts, amount: Steps | Episodes, key: PRNGKeyArray
     ) -> tuple[RelabelledWorld, Trajectories]:

@@ -61,6 +61,8 @@ class VectorWorld:
     """How often the simulators had moved when this world was returned."""
     standing: _Standing | None = field(default=None, repr=False)
     """Where the environments stand; ``None`` before their first reset."""
+    memory: Any = field(default=None, repr=False)
+    """What the policy remembers of each environment, if it does."""
 
     @classmethod
     def create(
@@ -116,7 +118,8 @@ class VectorWorld:
     def fresh(self, key: PRNGKeyArray) -> VectorWorld:
         """A world with simulators of its own, at the start of episodes that ``key`` fixes."""
         simulators = _Vectors(self.vector, self.task.name)
-        return replace(self, seed=_words(key), simulators=simulators, turn=0, standing=None)
+        seed = _words(key)
+        return replace(self, seed=seed, simulators=simulators, turn=0, standing=None, memory=None)
 
     def close(self) -> None:
         """Closes the simulators; without a call it happens when they are no longer used."""
@@ -142,27 +145,28 @@ class VectorWorld:
         else:
             now = _Standing.create(self.task, self.envs)
             self._restart(env, now, every, [_seed(self.seed, _START, i) for i in every.tolist()])
-        record, actor = _Record(self.task, time, self.envs), _Actor(policy, key)
+        record, actor = _Record(self.task, time, self.envs), _Actor(policy, key, self.envs, self.memory)
         for t in range(time):
-            actions = actor.act(now.observation, every, np.full(self.envs, t, np.int32))
+            actions = actor.act(now.observation, every, np.full(self.envs, t, np.int32), now.length == 0)
+            record.remember(actor.memory)
             times = np.full(self.envs, t)
             ended = np.flatnonzero(self._play(env, now, actions, record, times, every, every))
             self._restart(env, now, ended, [_seed(words, _STEPS, t, i) for i in ended.tolist()])
-        return replace(self, turn=turn, standing=now), record.trajectories(time)
+        return replace(self, turn=turn, standing=now, memory=actor.memory), record.trajectories(time)
 
     def _episodes(self, policy: Acts, n: int, key: PRNGKeyArray) -> Trajectories:
         if n < 1:
             raise SurefootError(f"Episodes({n}): ask for at least one.")
         horizon, words = self.task.horizon, _words(key)
-        record, actor = _Record(self.task, horizon or _FIRST_GUESS, n), _Actor(policy, key)
         count = min(n, self.envs)
+        record, actor = _Record(self.task, horizon or _FIRST_GUESS, n), _Actor(policy, key, count)
         env = self.simulators.playing(count)
         now = _Standing.create(self.task, count)
         episode, following = np.arange(count, dtype=np.int32), count
         self._restart(env, now, episode, [_seed(words, _EPISODES, i) for i in range(count)])
         playing = np.ones(count, bool)
         while playing.any():
-            actions = actor.act(now.observation, episode, now.length)
+            actions = actor.act(now.observation, episode, now.length, now.length == 0)
             rows = np.flatnonzero(playing)
             if now.length[rows].max() >= _ENDLESS:
                 raise SurefootError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Array, PRNGKeyArray, Shaped
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, Shaped
 
 from surefoot.data.trajectories import Trajectories
 from surefoot.task import Task
@@ -35,6 +37,23 @@ class Acts(Protocol):
 
 
 @runtime_checkable
+class Remembers(Protocol):
+    """What a policy has as well that remembers from step to step: a planner its last plan, say.
+
+    A world keeps the memory of each of its environments, and begins anew with each episode.
+    """
+
+    def memory(self) -> Any:
+        """What it knows of one environment when an episode begins, as arrays; ``None`` if it remembers
+        nothing after all."""
+        ...
+
+    def act_with(self, memory: Any, observation: Array, key: PRNGKeyArray) -> tuple[Array, Any]:
+        """Action for one observation, and the memory after it, of the same form."""
+        ...
+
+
+@runtime_checkable
 class World(Protocol):
     """Where experience comes from. Immutable: ``collect`` returns the world after the steps."""
 
@@ -53,3 +72,41 @@ class World(Protocol):
     def fresh(self, key: PRNGKeyArray) -> World:
         """The same world with every environment reset."""
         ...
+
+
+def memory_of(policy: Acts, envs: int, before: Any = None) -> Any:
+    """A memory ``[envs, ...]`` for ``policy``: the one before if it has the right form, else a fresh one.
+
+    ``None`` for a policy that remembers nothing.
+    """
+    if not isinstance(policy, Remembers):
+        return None
+    fresh = jax.tree.map(lambda x: jnp.broadcast_to(x, (envs, *x.shape)), policy.memory())
+
+    def form(memory: Any) -> Any:
+        return jax.tree.structure(memory), [(x.shape, x.dtype) for x in jax.tree.leaves(memory)]
+
+    return before if form(before) == form(fresh) else fresh
+
+
+def act_with(
+    policy: Any,
+    memory: Any,
+    observation: Float[Array, "envs obs"],
+    keys: Key[Array, " envs"],
+    started: Bool[Array, " envs"],
+) -> tuple[Shaped[Array, "envs *act"], Any]:
+    """Actions of all environments, and their memories after it; those that ``started`` remember nothing.
+
+    One environment alone is not batched, so that what a policy leaves out (``lax.cond``) costs nothing.
+    """
+    fresh = policy.memory()
+
+    def one(memory: Any, observation: Array, key: PRNGKeyArray, started: Array) -> tuple[Array, Any]:
+        memory = jax.tree.map(lambda new, old: jnp.where(started, new, old), fresh, memory)
+        return policy.act_with(memory, observation, key)
+
+    rows = memory, observation, keys, started
+    if len(observation) == 1:
+        return jax.tree.map(lambda x: x[None], one(*jax.tree.map(lambda x: x[0], rows)))
+    return jax.vmap(one)(*rows)

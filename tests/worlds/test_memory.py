@@ -1,0 +1,180 @@
+"""Policies that remember: each environment has a memory of its own, which ends with the episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from surefoot.data.trajectories import Trajectories
+from surefoot.envs.env import StepResult
+from surefoot.networks.policies import WarmUp
+from surefoot.task import Box, Task
+from surefoot.worlds.gym_world import GymWorld
+from surefoot.worlds.jax_world import JaxWorld
+from surefoot.worlds.relabel import relabel
+from surefoot.worlds.vector_world import VectorWorld
+from surefoot.worlds.world import Episodes, Remembers, Steps, memory_of
+
+
+class Counting(eqx.Module):
+    """Acts by how often it has acted before, times a number; remembers that, and the observation."""
+
+    scale: Any
+
+    def memory(self) -> Any:
+        return {"count": jnp.zeros((), jnp.int32), "seen": jnp.full(1, jnp.nan)}
+
+    def act(self, observation, key):
+        return self.act_with(self.memory(), observation, key)[0]
+
+    def act_with(self, memory, observation, key):
+        action = self.scale * memory["count"][None].astype(jnp.float32)
+        return action, {"count": memory["count"] + 1, "seen": observation}
+
+    def uniform(self, observation, key):
+        return jax.random.uniform(key, (1,))
+
+
+class Forgetful(eqx.Module):
+    def act(self, observation, key):
+        return jnp.zeros(1)
+
+
+@dataclass(frozen=True)
+class Short:
+    """Episodes of 1 to 4 steps; the last observation of a step is its number."""
+
+    @property
+    def task(self) -> Task:
+        return Task("Short-v0", Box((1,), (0.0,), (9.0,)), Box((1,), (-9.0,), (9.0,)), horizon=4)
+
+    def reset(self, key):
+        return jnp.stack([jnp.zeros((), jnp.int32), jax.random.randint(key, (), 1, 5)])
+
+    def step(self, state, action):
+        state = state + jnp.array([1, 0])
+        no = jnp.zeros((), bool)
+        return state, StepResult(action[0], jnp.zeros(0), state[0] >= state[1], no, no)
+
+    def observe(self, state):
+        return state[:1].astype(jnp.float32)
+
+
+class ShortGym(gymnasium.Env):
+    """The same for Gymnasium."""
+
+    observation_space = gymnasium.spaces.Box(0, 9, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time, self.end = 0, int(self.np_random.integers(1, 5))
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        return np.full(1, self.time, np.float32), 0.0, self.time >= self.end, False, {}
+
+
+def vector(n: int) -> Any:
+    return SyncVectorEnv([ShortGym] * n, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def world_of(kind: str, envs: int) -> Any:
+    key = jax.random.key(0)
+    if kind == "jax":
+        return JaxWorld.create(Short(), envs, key)
+    if kind == "gym":
+        return GymWorld.create(ShortGym, envs, key, horizon=4)
+    return VectorWorld.create(ShortGym, vector, envs, key, horizon=4)
+
+
+def check(batch: Trajectories, scale: float) -> None:
+    """The action counts the steps of the episode, whatever happens to the other environments."""
+    expected = scale * (np.asarray(batch.totals.length) - 1)
+    valid = np.asarray(batch.valid)
+    np.testing.assert_array_equal(np.asarray(batch.action)[..., 0][valid], expected[valid])
+
+
+@pytest.mark.parametrize("envs", [1, 3])
+@pytest.mark.parametrize("kind", ["jax", "gym", "vector"])
+def test_memory_lasts_from_call_to_call_and_ends_with_the_episode(kind: str, envs: int) -> None:
+    world, policy = world_of(kind, envs), Counting(jnp.asarray(0.5))
+    assert isinstance(policy, Remembers)
+    ended = 0
+    for i in range(6):
+        world, batch = world.collect(policy, Steps(3 * envs), jax.random.key(i))
+        check(batch, 0.5)
+        np.testing.assert_array_equal(batch.memory["count"], batch.totals.length)
+        np.testing.assert_array_equal(batch.memory["seen"], batch.observation)
+        ended += int(np.sum(np.asarray(batch.done)))
+    assert ended > 4
+    if kind != "vector":  # Gymnasium's own vector refuses a step of those that have ended
+        _, whole = world.collect(policy, Episodes(5), jax.random.key(9))
+        check(whole, 0.5)
+        assert whole.memory is None
+    world, batch = world.collect(policy, Steps(envs), jax.random.key(7))  # episodes beside it changed nothing
+    check(batch, 0.5)
+
+
+def test_another_form_of_memory_begins_anew() -> None:
+    class Other(Counting):
+        def memory(self):
+            return {"count": jnp.asarray(5, jnp.int32), "seen": jnp.zeros(1), "more": jnp.zeros(())}
+
+        def act_with(self, memory, observation, key):
+            action, after = super().act_with(memory, observation, key)
+            return action, after | {"more": memory["more"]}
+
+    policy, other = Counting(jnp.ones(())), Other(jnp.ones(()))
+    before = memory_of(policy, 2)
+    assert memory_of(policy, 2, before) is before
+    for fresh in (memory_of(other, 2, before), memory_of(other, 2)):
+        np.testing.assert_array_equal(fresh["count"], [5, 5])
+    assert memory_of(policy, 3, before)["count"].shape == (3,)
+    assert memory_of(Forgetful(), 3) is None
+    assert memory_of(WarmUp(Forgetful(), jnp.asarray(True)), 3) is None
+
+
+def test_the_world_keeps_one_form_inside_compiled_loops() -> None:
+    policy = Counting(jnp.ones(()))
+    plain = JaxWorld.create(Short(), 2, jax.random.key(0))
+    world: Any = relabel(plain, lambda states: states[..., 0]).remembering(policy)
+
+    @eqx.filter_jit
+    def run(world: Any, key: Any) -> Any:
+        arrays, rest = eqx.partition(world, eqx.is_array)
+
+        def once(arrays: Any, key: Any) -> Any:
+            after, batch = eqx.combine(arrays, rest).collect(policy, Steps(4), key)
+            return eqx.filter(after, eqx.is_array), (batch.action[..., 0], batch.totals.length)
+
+        return jax.lax.scan(once, arrays, jax.random.split(key, 5))[1]
+
+    actions, lengths = run(world, jax.random.key(1))
+    np.testing.assert_array_equal(actions, lengths - 1)
+
+
+def test_a_random_phase_leaves_the_memory_as_it_is() -> None:
+    policy = Counting(jnp.ones(()))
+    world = JaxWorld.create(Short(), 2, jax.random.key(0))
+    warm, ready = (WarmUp(policy, jnp.asarray(uniform)) for uniform in (True, False))
+    after, batch = world.collect(warm, Steps(8), jax.random.key(1))
+    assert np.all(np.asarray(batch.memory["count"]) == 0) and np.ptp(np.asarray(batch.action)) > 0.3
+    _, batch = after.collect(ready, Steps(16), jax.random.key(2))
+    counted = np.asarray(batch.memory["count"])
+    done = np.asarray(batch.done)
+    for env in range(2):  # from where it stands it counts up, and from an episode's end anew
+        expected = 0
+        for t in range(len(counted)):
+            expected += 1
+            assert counted[t, env] == expected
+            expected = 0 if done[t, env] else expected
