@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import surefoot as sf
-from surefoot.envs.noisy_walk import NoisyWalk, State
+from surefoot.envs.noisy_walk import NoisyWalk, State, WalkBack
 from surefoot.errors import SurefootError
 from surefoot.worlds import describe, from_description
 from surefoot.worlds.world import Episodes
@@ -55,6 +55,12 @@ def test_costs_of_known_walks(policy: object, known: float) -> None:
     np.testing.assert_allclose(cost, simulated(type(policy).__name__.lower(), 20_000), rtol=0.03)
     np.testing.assert_allclose(cost, known, rtol=0.03)
     np.testing.assert_array_equal(batch.reward, batch.cost[..., 0])
+
+
+def test_the_controller_walks_straight_back() -> None:
+    place = np.array([[0.5, -0.1], [-3.0, 0.2]])
+    moved = WalkBack().act(jnp.array(place), jax.random.key(0))
+    np.testing.assert_allclose(moved, [[-0.2, 0.1], [0.2, -0.2]], rtol=1e-6)
 
 
 def test_a_step_is_the_clipped_action_and_fresh_noise() -> None:

@@ -26,6 +26,12 @@ def test_digests_follow_what_matters():
     assert changed(episodes=cell.episodes + 1) == (False, True)
     for values in ({"steps": 1}, {"seeds": (7,)}, {"options": {"beta": 0.1}}, {"world": {"envs": 4}}):
         assert changed(**values) == (True, True)
+    for values in ({"log_every": 10}, {"evaluate_every": 10}, {"takes": {"start": {"critics": True}}}):
+        assert changed(**values) == (True, True)
+    assert changed(evaluate_episodes=7) == (False, False)  # without evaluations it means nothing
+    watched = dataclasses.replace(cell, evaluate_every=10)
+    more = dataclasses.replace(watched, evaluate_episodes=7)
+    assert more.training_digest(context) != watched.training_digest(context)
     for other in ({"version": "2", "demonstrations": "d"}, {"version": "1", "demonstrations": "e"}):
         assert cell.training_digest(other) != training
 

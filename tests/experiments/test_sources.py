@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from surefoot.data import demonstrations as sets
 from surefoot.errors import SurefootError
 from surefoot.experiments import POLICY, UNTRAINED, Cell, Experiment, sources
 from surefoot.experiments.identity import digests
@@ -188,6 +189,38 @@ def test_reordered_actions():
 
     spread, mixed = drawn(policy).std(axis=0), drawn(sources.reordered(policy, order)).std(axis=0)
     np.testing.assert_allclose(mixed, spread[order], rtol=0.05)
+
+
+@pytest.mark.timeout(300)
+def test_a_controller_makes_the_start_of_other_cells(tmp_path):
+    from safetensors.numpy import load_file
+
+    small: dict = {"hidden": [8], "critic_hidden": [8], "batch_steps": 20, "exploration": 0.05}
+    walk: dict = {"environment": "NoisyWalk-v0", "steps": 20, "episodes": 4, "log_every": 20}
+    begin = Cell(
+        "walk back", "safe-start", "s", options=small | {"cloning_steps": 300, "share": 1.0},
+        takes={"controller": {"name": "noisy_walk:WalkBack", "episodes": 50}}, **walk,
+    )  # fmt: skip
+    still = small | {"radius": 1e-12}  # so that what it ends with is what it began with
+    made = {
+        critics: Cell(
+            f"from {critics}", "backtrack", "s", options=still, source=begin, seeds=(3,),
+            takes={"start": {"critics": critics}}, **walk,
+        )
+        for critics in (True, False)
+    }  # fmt: skip
+    record = run_cell(begin, Place(tmp_path, begin.name), "")
+    assert record["takes"] == begin.takes and "source" not in record
+    shown = sets.load(str(tmp_path / begin.name / "demonstrations"))
+    np.testing.assert_allclose(shown.actions, np.clip(-shown.observations, -0.2, 0.2), atol=1e-6)
+    assert shown.episodes == 50
+    for critics, each in made.items():
+        run_cell(each, Place(tmp_path, each.name), "")
+        config = read_json(tmp_path / each.name / "config.json")
+        assert config["start"].endswith("walk-back" if critics else "walk-back/policy")
+    theirs = load_file(tmp_path / begin.name / "policy/seed-0.safetensors")
+    ours = load_file(tmp_path / made[True].name / "policy/seed-3.safetensors")
+    np.testing.assert_allclose(ours["weights.0"], theirs["weights.0"], atol=1e-4)
 
 
 SAC = {

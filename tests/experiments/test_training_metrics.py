@@ -53,6 +53,22 @@ def test_a_curve_survives_json():
     np.testing.assert_array_equal(again.values, [[1.235, math.nan]])
 
 
+def test_unsafe_epochs_are_counted_over_the_whole_run():
+    found = columns(4)
+    here, there = np.array([1.0, 3, 2, 2.1]), np.array([0.0, 0, 5, 0])
+    found["cost/here"] = np.repeat(here, 2)
+    found["cost/there"] = np.where(found["seed"] == 2, np.repeat(there, 2), 0.0)
+    found["eval_cost/here"] = np.repeat(np.array([3.0, math.nan, 3, 1]), 2)
+    found["eval_cost/there"] = np.zeros(8)
+    names = ("unsafe_epochs", "eval_unsafe_epochs")
+    trained = training_metrics.of(found, names, (2.0, 4.0))
+    assert trained.per_seed["unsafe_epochs"] == [0.5, 0.75]  # 2 is not above 2; the other cost breaks in one
+    assert trained.per_seed["eval_unsafe_epochs"] == pytest.approx([2 / 3] * 2)  # of the epochs evaluated
+    np.testing.assert_array_equal(trained.curves["unsafe_epochs"].values, [[0, 1, 0, 1], [0, 1, 1, 1]])
+    with pytest.raises(SurefootError, match="unsafe_epochs"):
+        training_metrics.of(found, names)  # no limits
+
+
 def test_a_metric_that_is_not_there_is_named():
     with pytest.raises(SurefootError, match="Did you mean 'kl'"):
         training_metrics.of(columns(3), ("kll",))

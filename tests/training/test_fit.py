@@ -223,6 +223,20 @@ def test_evaluation_changes_nothing_else(world, tmp_path):
     np.testing.assert_allclose(rates * 20, np.round(rates * 20), atol=1e-5)  # of 20 episodes
 
 
+def test_evaluations_of_another_number_of_episodes_survive_a_stop(world, tmp_path, monkeypatch):
+    whole = quick(world, tmp_path / "whole", evaluate_every=8, evaluate_episodes=7)
+    rates = whole.metrics()["eval_violating_episodes"]
+    assert np.isfinite(rates).all() and (np.abs(20 * rates - np.round(20 * rates)) > 1e-3).any()
+    np.testing.assert_allclose(rates * 7, np.round(rates * 7), atol=1e-5)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            quick(world, tmp_path / "part", evaluate_every=8, evaluate_episodes=7)
+    same_files(whole.path, resume(tmp_path / "part", progress=False).path, "metrics.csv")
+    with pytest.raises(SurefootError, match="evaluate_episodes = 0"):
+        quick(world, tmp_path / "none", evaluate_every=8, evaluate_episodes=0)
+
+
 # Stopping and going on ---------------------------------------------------------------------------------
 
 

@@ -82,6 +82,8 @@ class RunOptions:
     """Environment steps between two rows of metrics; chosen from --steps if not given."""
     evaluate_every: int | None = None
     """Environment steps between two evaluations while training; none if not given."""
+    evaluate_episodes: int = 20
+    """Episodes a seed in each of these."""
     start: Path | None = None
     """Start from the policy (and critics) of this run, such as one of safe-start. Short: --from RUN."""
     learned_reward: str | None = None
@@ -191,6 +193,7 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         overwrite=options.overwrite,
         log_every=options.log_every,
         evaluate_every=options.evaluate_every,
+        evaluate_episodes=options.evaluate_episodes,
         checkpoint_every=options.checkpoint_every,
         progress=options.progress,
         command=command,

@@ -25,6 +25,10 @@ EXPERIMENTS = {
     "firl-reward-recovery": "firl_reward_recovery:EXPERIMENT",
     "firl-transfer": "firl_transfer:EXPERIMENT",
     "firl-prior": "firl_prior:EXPERIMENT",
+    "lbpo-benchmark": "lbpo_benchmark:EXPERIMENT",
+    "lbpo-robustness": "lbpo_robustness:EXPERIMENT",
+    "lbpo-beta": "lbpo_beta:EXPERIMENT",
+    "lbpo-backtracks": "lbpo_backtracks:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
 
@@ -35,6 +39,10 @@ ABOUT = {
     "firl-reward-recovery": "SAC from scratch on the rewards that were learned from one trajectory",
     "firl-transfer": "a reward learned from a healthy ant, tried on one with two disabled legs",
     "firl-prior": "a reward recovered from a uniform density as prior for a task with a rare reward",
+    "lbpo-benchmark": "PPO, PPO-Lagrangian, CPO, SDDPG, BACKTRACK and LBPO on the safety tasks",
+    "lbpo-robustness": "LBPO, CPO and SDDPG on the noisy walk: violations against samples per epoch",
+    "lbpo-beta": "LBPO with other weights of the barrier: conservativeness against beta",
+    "lbpo-backtracks": "recovery steps of CPO, SDDPG, BACKTRACK and LBPO over the first 400 updates",
 }
 """One line each, for lists and help."""
 
@@ -88,6 +96,12 @@ class Cell:
     """Another cell of the experiment, whose run this one uses; it is run first."""
     takes: Mapping[str, Any] = field(default_factory=dict)
     """What is used of that run, see :mod:`surefoot.experiments.sources`."""
+    log_every: int | None = None
+    """Steps between two rows of metrics; chosen by the length of the training if ``None``."""
+    evaluate_every: int | None = None
+    """Steps between two evaluations while training, see :func:`surefoot.training.fit`; none if ``None``."""
+    evaluate_episodes: int = 20
+    """Episodes a seed in each of these."""
 
     @property
     def name(self) -> str:
@@ -119,7 +133,8 @@ class Cell:
         values = self.as_dict()
         # Only where there is something: cells keep the digest that they had before there were these fields.
         # The source itself is in the context, as the digest of its training.
-        more = [part for part in ("first", "takes") if values[part]]
+        more = [part for part in ("first", "takes", "log_every", "evaluate_every") if values[part]]
+        more += ["evaluate_episodes"] * bool(self.evaluate_every)
         return _digest({part: values[part] for part in (*parts, *more)}, dict(context))
 
     def digest(self, context: Mapping[str, Any]) -> str:

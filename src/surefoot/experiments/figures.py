@@ -60,6 +60,57 @@ def tradeoff(
     _save(figure, path)
 
 
+def scatter(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    path: Path,
+    *,
+    across: str,
+    up: str,
+    methods: Sequence[str] = (),
+) -> None:
+    """Panel -> method -> points, all panels on the same axes; ``methods`` fixes the colours, as in
+    :func:`curves`."""
+    figure, axes = _panels(len(panels), 3.8, 3.4)
+    named: dict[str, Mapping[str, Any]] = {"": dict.fromkeys(methods)}
+    style = _styles(named | dict(panels))
+    highest = max(
+        (y for panel in panels.values() for points in panel.values() for _, y in points), default=1.0
+    )
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        for method, points in panel.items():
+            colour, mark = style[method]
+            axis.plot(*zip(*points, strict=True), mark, color=colour, markersize=7, alpha=0.8, label=method)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(across, fontsize=8)
+        axis.set(xlim=(-4, 104), ylim=(-0.05, 1.08 * max(1.0, highest)))
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+    axes[0].set_ylabel(up, fontsize=8)
+    _legend(figure, axes)
+    _save(figure, path)
+
+
+def functions(
+    lines: Mapping[str, tuple[Any, Any, Any]], path: Path, *, across: str, up: str, edge: float
+) -> None:
+    """Name -> places, values, and values of a second, dashed line; ``edge`` is where the first ends."""
+    figure, (axis,) = _panels(1, 5.0, 3.2)
+    finite = []
+    for colour, (name, (places, values, dashed)) in zip(COLOURS[4:], lines.items(), strict=False):
+        axis.plot(places, values, color=colour, linewidth=1.4, label=name)
+        axis.plot(places, dashed, color=colour, linewidth=0.9, linestyle="--")
+        finite += [value for value in values if math.isfinite(value)]
+    axis.axvline(edge, color="red", linewidth=1, linestyle="--")
+    axis.axhline(0.0, color="black", linewidth=0.6)
+    axis.set_xlabel(across, fontsize=8)
+    axis.set_ylabel(up, fontsize=8)
+    axis.set_ylim(1.2 * min(finite), 0.6 * max(finite))
+    axis.tick_params(labelsize=8)
+    axis.grid(alpha=0.25)
+    _legend(figure, [axis])
+    _save(figure, path)
+
+
 def bars(
     panels: Mapping[str, Mapping[str, Sequence[Estimate | None]]],
     groups: Mapping[str, Sequence[str]],
@@ -138,23 +189,36 @@ def sensitivity(panels: Mapping[str, Sequence[Point]], path: Path) -> None:
 
 
 def curves(
-    panels: Mapping[tuple[str, str], Mapping[str, tuple[Any, Any]]], path: Path, *, along: str
+    panels: Mapping[tuple[str, str], Mapping[str, tuple[Any, Any]]],
+    path: Path,
+    *,
+    along: str,
+    limits: Mapping[str, float] | None = None,
+    log: bool = False,
+    methods: Sequence[str] = (),
 ) -> None:
     """(column, row) -> method -> places ``[points]`` and values ``[seeds, points]``.
 
-    Drawn are the mean and a bootstrap band over seeds. ``along`` names the horizontal axis. The panels of a
-    row, or of a column, need not all be there.
+    Drawn are the mean and a bootstrap band over seeds. ``along`` names the horizontal axis, which is
+    logarithmic with ``log``. ``limits`` are heights at which the panels of a row have a red line.
+    ``methods`` fixes the colours where not all of them are in every figure. The panels of a row, or of a
+    column, need not all be there.
     """
     figure, grid, columns, rows = _grid(panels, 3.6, 2.4, sharex="col")
-    style = _styles({str(key): panel for key, panel in panels.items()})
-    for (column, row), methods in panels.items():
+    named = {"": dict.fromkeys(methods)}
+    style = _styles(named | {str(key): panel for key, panel in panels.items()})
+    for (column, row), panel in panels.items():
         axis = grid[rows.index(row)][columns.index(column)]
-        for method, (places, values) in methods.items():
+        for method, (places, values) in panel.items():
             colour, _ = style[method]
             mean, lower, upper = bootstrap_band(values)
             axis.fill_between(places, lower, upper, color=colour, alpha=0.15, linewidth=0)
             axis.plot(places, mean, color=colour, linewidth=1.3, label=method)
         axis.axhline(0.0, color="black", linewidth=0.6)
+        if limits and row in limits:
+            axis.axhline(limits[row], color="red", linewidth=1, linestyle="--")
+        if log:
+            axis.set_xscale("log")
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)
     for axis, column in zip(grid[0], columns, strict=True):

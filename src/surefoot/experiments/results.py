@@ -212,7 +212,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
 
 
-RATES = ("success", "violating_episodes", "way_left")
+RATES = ("success", "violating_episodes", "violating_policies", "unsafe_epochs", "way_left")
 """Metrics that are shares, shown in percent."""
 
 
@@ -220,7 +220,7 @@ def show(name: str, value: Estimate | None) -> str:
     """An estimate as text, ``-`` if there is none: ``4.76 [4.70, 4.81]``, or in percent if it is a rate."""
     if value is None:
         return "-"
-    base = name.removeprefix("greedy_").removeprefix("test_").partition("/")[0]
+    base = name.removeprefix("greedy_").removeprefix("test_").removeprefix("eval_").partition("/")[0]
     if base in RATES:
         return f"{100 * value.estimate:.1f} % [{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
     return f"{value.estimate:.2f} [{value.lower:.2f}, {value.upper:.2f}]"

@@ -7,10 +7,12 @@
 | ``reward`` | ``{"seed": 0}`` | the reward learned with that seed, in the place of the world's own |
 | ``prior`` | ``{"seed": 0, "weight": 0.1, "discount": 0.99}`` | the same, added as potential-based shaping |
 | ``demonstrations`` | ``{"played": 64, "kept": 16}`` | the best episodes of the first seed's policy |
+| ``controller`` | ``{"name": "noisy_walk:WalkBack", "episodes": 300}`` | demonstrations, too: what a controller plays that comes with the environment; needs no source |
+| ``start`` | ``{"critics": true}`` | the policy of the first seed, to start from, and its critics if so wanted |
 | ``policy`` | ``{"actions": [2, 3, 0, 1]}`` | its policies, evaluated here; the order of their actions |
 
 A source must be finished: the runner sees to it, and a cell whose source is not stops with an error.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import SurefootError
@@ -45,11 +49,15 @@ def finished(cell: Cell, place: Place) -> Place:
 
 
 def demonstrations(cell: Cell, place: Place) -> Demonstrations | None:
-    """What the cell learns from: a set, the first episodes of it, or what its source's policy plays."""
+    """What the cell learns from: a set, the first episodes of it, what its source's policy plays, or what a
+    controller does."""
     from surefoot.data import demonstrations as sets
 
     how = cell.takes.get("demonstrations")
-    if how is not None:
+    controller = cell.takes.get("controller")
+    if controller is not None:
+        found = played(cell, controller)
+    elif how is not None:
         from surefoot.experiments.experts import record
 
         there = finished(cell, place)
@@ -65,6 +73,25 @@ def demonstrations(cell: Cell, place: Place) -> Demonstrations | None:
             f"{cell.name} takes {cell.first} episodes of '{found.name}', which has {found.episodes}."
         )
     return replace(found.slice(range(cell.first)), name=f"first {cell.first} of {found.name}")
+
+
+def played(cell: Cell, how: Mapping[str, Any]) -> Demonstrations:
+    """Every episode that a controller plays in the cell's world, whatever it costs."""
+    from surefoot import worlds
+
+    module, _, name = how["name"].partition(":")
+    controller = getattr(import_module(f"surefoot.envs.{module}"), name)()
+    own = worlds.make(cell.environment, **cell.world)
+    return worlds.demonstrate(own, controller, episodes=how["episodes"], name=name, keep_all=True)
+
+
+def start(cell: Cell, place: Place) -> Path | None:
+    """The run, or the policy alone, that the cell starts from; ``None`` if it starts from nothing."""
+    how = cell.takes.get("start")
+    if how is None:
+        return None
+    run = finished(cell, place).run
+    return run if how["critics"] else run / "policy"
 
 
 def world(cell: Cell, place: Place, own: Any) -> Any:

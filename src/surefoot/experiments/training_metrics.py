@@ -15,6 +15,12 @@ from surefoot.training.metrics import INDEX
 
 POINTS = 50
 """Points that a curve is thinned to, so that it can stand in a summary."""
+UNSAFE = "unsafe_epochs"
+"""Share of the rows in which the mean cost of an episode was above its limit, of any constraint. Where a
+row is an epoch, it is the share of unsafe behaviour policies. With ``eval_`` in front: as fresh episodes
+judge it."""
+WHOLE = (UNSAFE, "eval_" + UNSAFE)
+"""Metrics whose number is the mean over the whole run, not over its last tenth."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +55,41 @@ class Trained:
     """What the metrics of one training say."""
 
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
-    """Mean of the last tenth of the run: interquartile mean over seeds, bootstrap over seeds."""
+    """Mean of the last tenth of the run (of the whole run for those in ``WHOLE``): interquartile mean over
+    seeds, bootstrap over seeds."""
     per_seed: Mapping[str, list[float]] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
-def of(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> Trained:
+def of(columns: Mapping[str, np.ndarray], names: Sequence[str], limits: Sequence[float] = ()) -> Trained:
     """The metrics of these names from the columns of ``metrics.csv``, see :meth:`Run.metrics`.
 
-    Raises :class:`SurefootError` for a metric that was not logged, or is no number at the end.
+    ``limits``, of the costs in the order of their columns, or one for all, are what ``unsafe_epochs`` asks
+    for. Raises :class:`SurefootError` for a metric that was not logged, or is no number at the end.
     """
+    columns = {**columns, **unsafe(columns, limits)}
     curves = {name: logged(columns, name) for name in names}
-    ends = {name: at_the_end(curve.values) for name, curve in curves.items()}
+    ends = {
+        name: _mean(curve.values) if name in WHOLE else at_the_end(curve.values)
+        for name, curve in curves.items()
+    }
     return Trained(
         {name: bootstrap_iqm(values[:, None]) for name, values in ends.items()},
         {name: [round(float(x), 6) for x in values] for name, values in ends.items()},
         {name: thinned(curve) for name, curve in curves.items()},
     )
+
+
+def unsafe(columns: Mapping[str, np.ndarray], limits: Sequence[float]) -> dict[str, np.ndarray]:
+    """The columns of ``WHOLE``, 1 or 0 a row, NaN where no episode ended; those whose costs were logged."""
+    found = {}
+    for prefix in ("", "eval_"):
+        costs = [values for name, values in columns.items() if name.startswith(f"{prefix}cost/")]
+        if costs and limits:
+            paid, bound = np.stack(costs), np.broadcast_to(limits, len(costs))
+            over = np.any(paid > bound[:, None], axis=0).astype(float)
+            found[prefix + UNSAFE] = np.where(np.isfinite(paid).all(axis=0), over, math.nan)
+    return found
 
 
 def logged(columns: Mapping[str, np.ndarray], name: str) -> Curve:

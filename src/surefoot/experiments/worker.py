@@ -128,7 +128,8 @@ def _train_and_evaluate(cell: Cell, place: Place, command: str, usable: bool) ->
         for name, values in each_seed(table).items()
         if prefix + name in found.metrics  # not of a task without costs, or without success
     }
-    trained = training_metrics.of(run.metrics(), cell.training_metrics)
+    limits = cell.options.get("cost_limits") or run.config["task"]["limits"]
+    trained = training_metrics.of(run.metrics(), cell.training_metrics, limits)
     return Found(
         run.steps,
         {**trained.metrics, **found.metrics},
@@ -152,6 +153,10 @@ def _trained(cell: Cell, place: Place, command: str, usable: bool) -> Run:
         demonstrations=demonstrations,
         steps=cell.steps,
         seeds=cell.seeds,
+        start=sources.start(cell, place),
+        log_every=cell.log_every,
+        evaluate_every=cell.evaluate_every,
+        evaluate_episodes=cell.evaluate_episodes,
         run=place.run,
         overwrite=True,
         progress=False,
@@ -222,7 +227,13 @@ def _record(cell: Cell, found: Found, command: str) -> dict[str, Any]:
     if cell.first:
         record["first"] = cell.first
     if cell.source is not None:
-        record |= {"source": cell.source.name, "takes": dict(cell.takes)}
+        record["source"] = cell.source.name
+    if cell.takes:
+        record["takes"] = dict(cell.takes)
+    if cell.log_every:
+        record["log_every"] = cell.log_every
+    if cell.evaluate_every:
+        record |= {"evaluate_every": cell.evaluate_every, "evaluate_episodes": cell.evaluate_episodes}
     if found.curves:
         record["curves"] = {name: curve.as_dict() for name, curve in found.curves.items()}
     return record

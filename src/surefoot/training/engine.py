@@ -31,7 +31,7 @@ from surefoot.worlds.world import Episodes
 _INIT, _ITERATION, _EVALUATION, _RESUME = range(4)
 
 EVALUATION_EPISODES = 20
-"""Episodes a seed of an evaluation during training."""
+"""Episodes a seed of an evaluation during training, if not said otherwise."""
 
 Block = dict[str, np.ndarray]
 """Metrics of the iterations of a block, each ``[iterations, seeds]``."""
@@ -109,9 +109,10 @@ class Compiled:
         """Of the arrays of :meth:`finite`."""
         return _names(tree["state"])
 
-    def evaluate(self, tree: Any, iteration: int) -> Block:
+    def evaluate(self, tree: Any, iteration: int, episodes: int = EVALUATION_EPISODES) -> Block:
         """Means over fresh episodes of each seed's policy, each ``[seeds]``."""
-        arrays = _evaluate((self.learner, self.world, self.keys, _index(iteration)), tree["state"])
+        fixed = (self.learner, self.world, self.keys, _index(iteration), episodes)
+        arrays = _evaluate(fixed, tree["state"])
         return {name: np.asarray(values) for name, values in arrays.items()}
 
     def policies(self, tree: Any) -> list[Any]:
@@ -197,13 +198,13 @@ class Hosted:
     def names(self, tree: Any) -> list[str]:
         return _names(tree["state"][0])
 
-    def evaluate(self, tree: Any, iteration: int) -> Block:
+    def evaluate(self, tree: Any, iteration: int, episodes: int = EVALUATION_EPISODES) -> Block:
         rows = []
         for key, state in zip(self.keys, tree["state"], strict=True):
             key = _key(key, _EVALUATION, iteration)
             policy = unwrap(self.learner.policy(state))
             # A world of which training only uses fresh copies: nothing of theirs is disturbed.
-            _, batch = self.world.collect(policy, Episodes(EVALUATION_EPISODES), key)
+            _, batch = self.world.collect(policy, Episodes(episodes), key)
             rows.append(episode_metrics(batch, self.world.task.constraints))
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
@@ -286,12 +287,12 @@ def _each_seed(one: Callable[..., Any], keys: Array, state: Any, world: Any) -> 
 
 
 @eqx.filter_jit
-def _evaluate(fixed: tuple[Any, Any, Any, Array], state: Any) -> dict[str, Array]:
-    learner, world, keys, iteration = fixed
+def _evaluate(fixed: tuple[Any, Any, Any, Array, int], state: Any) -> dict[str, Array]:
+    learner, world, keys, iteration, episodes = fixed
 
     def one(key: PRNGKeyArray, state: Any) -> dict[str, Array]:
         policy = unwrap(learner.policy(state))
-        _, batch = world.collect(policy, Episodes(EVALUATION_EPISODES), _key(key, _EVALUATION, iteration))
+        _, batch = world.collect(policy, Episodes(episodes), _key(key, _EVALUATION, iteration))
         return episode_metrics(batch, world.task.constraints)
 
     return eqx.filter_vmap(one)(keys, state)

@@ -26,7 +26,7 @@ from surefoot.algorithms import name_of
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError, check_range
 from surefoot.training import checkpoint, enable_compilation_cache, metrics, policy_io, reward_io
-from surefoot.training.engine import Compiled, Hosted, engine_for
+from surefoot.training.engine import EVALUATION_EPISODES, Compiled, Hosted, engine_for
 from surefoot.training.log import Guard, Log
 from surefoot.training.plan import (
     Plan,
@@ -71,6 +71,7 @@ def fit(
     overwrite: bool = False,
     log_every: int | None = None,
     evaluate_every: int | None = None,
+    evaluate_episodes: int = EVALUATION_EPISODES,
     checkpoint_every: float | int = 60.0,
     progress: bool = True,
     command: str | None = None,
@@ -89,8 +90,10 @@ def fit(
         run: the folder to make; ``runs/NAME`` with a new name if left out.
         overwrite: replace a run that is in that folder.
         log_every: steps between two rows of metrics; chosen for 100 to 200 rows if left out.
-        evaluate_every: steps between two evaluations (20 episodes a seed from fresh starts, sampled
-            actions), logged with ``eval_`` in front of the names; none if left out.
+        evaluate_every: steps between two evaluations (from fresh starts, sampled actions), logged with
+            ``eval_`` in front of the names; none if left out. What is evaluated is the policy that the block
+            has left, which collects the next one.
+        evaluate_episodes: episodes a seed in each of these.
         checkpoint_every: seconds between two checkpoints.
         progress: show progress on stderr.
         command: what to record as the way to train this again.
@@ -113,6 +116,7 @@ def fit(
     enable_compilation_cache()
     seeds = checked_seeds(seeds)
     check_range("checkpoint_every", checkpoint_every, low=0)
+    check_range("evaluate_episodes", evaluate_episodes, low=1)
     plan = make_plan(learner, steps, log_every, evaluate_every)
     if plan.evaluate_blocks and world.compiled and world.task.horizon is None:
         raise SurefootError(
@@ -141,6 +145,7 @@ def fit(
         "block": plan.block,
         "log_every": plan.log_every,
         "evaluate_every": plan.evaluate_blocks and plan.evaluate_blocks * plan.log_every,
+        "evaluate_episodes": evaluate_episodes,
         "checkpoint_every": float(checkpoint_every),
         "command": command,
         "versions": versions(),
@@ -324,7 +329,8 @@ def _evaluation(
     if plan.evaluate_blocks is None:
         return {}
     due = done % (plan.evaluate_blocks * plan.block) == 0 or done >= plan.iterations
-    values = engine.evaluate(tree, done) if due else {}
+    episodes = run.config.get("evaluate_episodes", EVALUATION_EPISODES)  # not in runs of 0.1.0
+    values = engine.evaluate(tree, done, episodes) if due else {}
     nothing = np.full(len(run.seeds), np.nan)
     names = metrics.episode_names(engine.world.task.constraints)
     return {f"eval_{name}": values.get(name, nothing) for name in names}

@@ -1,0 +1,97 @@
+"""The barrier's weight: how conservative is LBPO with another beta?
+
+Thesis: Sikchi 2022, Sec. 4.4.4, Figure 4.1 (the barrier) and Figure 4.5 (return and cost with several beta),
+neither with printed numbers. Its search was over 0.005, 0.008, 0.01 and 0.02.
+
+Two parts:
+  the noisy walk  where it can be said beforehand what beta does: reward and cost are the same, so LBPO's step
+                  turns around where the price of the cost is 1, at beta / eps = 1, which is a cost of
+                  2 - 100 beta; below the walk back's 1.4 no policy goes
+  PointGoal1      with the betas of the thesis, one seed; that with 0.005 is the cell of ``lbpo-benchmark``,
+                  which is taken over if it is finished
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surefoot.experiments import Cell, Experiment, lbpo_benchmark, lbpo_robustness
+from surefoot.experiments.lbpo_robustness import EXPLORATION
+
+TASK = "PointGoal1"
+USUAL = 0.005
+SEARCHED = (0.005, 0.008, 0.01, 0.02)
+"""Values of the thesis."""
+WALKED = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01)
+"""Values on the noisy walk: the last two are expected to hold the policy at its start."""
+WALK = "noisy-walk"
+"""Setting of the part on the noisy walk."""
+FLOOR = 1.4
+"""Cost of the walk back with exploration: about the least that is possible."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What differs between the scales."""
+
+    count: int
+    """Episodes an epoch of the noisy walk."""
+    epochs: int
+    walked: tuple[float, ...] = WALKED
+    searched: tuple[float, ...] = SEARCHED
+    seeds: int = 1
+    """Of the safety task."""
+
+
+SCALES = {
+    "smoke": Scale(2, 4, walked=(0.001, 0.005), searched=(0.005, 0.02)),
+    "laptop": Scale(50, 100),
+    "paper": Scale(300, 100, seeds=3),
+}
+
+
+def cells(scale: str) -> tuple[Cell, ...]:
+    """The noisy walk first, with rising beta, then the safety task."""
+    at, walk = SCALES[scale], lbpo_robustness.SCALES[scale]
+    begin = lbpo_robustness.start(walk.hidden, walk.fresh, walk.cloning)
+    made = [begin]
+    made += [
+        lbpo_robustness.walk(
+            begin,
+            label(beta),
+            setting=WALK,
+            algorithm="lbpo",
+            options={"beta": beta, "exploration": EXPLORATION},
+            count=at.count,
+            hidden=walk.hidden,
+            epochs=at.epochs,
+            seeds=walk.seeds,
+            fresh=walk.fresh,
+        )
+        for beta in at.walked
+    ]
+    for seed in range(at.seeds):
+        made.append(lbpo_benchmark.start(scale, TASK, seed))
+        for beta in at.searched:
+            own = "" if beta == USUAL else label(beta)
+            made.append(lbpo_benchmark.cell(scale, TASK, seed, "LBPO", label=own, beta=beta))
+    return tuple(made)
+
+
+def label(beta: float) -> str:
+    """Of the method with that beta."""
+    return f"beta={beta:g}"
+
+
+def expected(beta: float) -> float:
+    """Cost at which it should settle on the noisy walk."""
+    return max(FLOOR, 2.0 - 100 * beta)
+
+
+EXPERIMENT = Experiment(
+    "lbpo-beta",
+    "LBPO with other weights of the barrier: conservativeness against beta",
+    cells,
+    claims="lbpo_beta_page:claims",
+    page="lbpo_beta_page:write",
+)
