@@ -28,13 +28,14 @@ def mujoco() -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps MuJoCo from writing warnings into ``MUJOCO_LOG.TXT`` in the working folder.
+def quiet(package: Any = None) -> Iterator[None]:
+    """Keeps MuJoCo (``package``, if it is at hand) from writing warnings into ``MUJOCO_LOG.TXT`` in the
+    working folder.
 
     It complains of an attribute in Gymnasium's HalfCheetah each time the model is read; who trains on it
     can do nothing about that.
     """
-    package = mujoco()
+    package = package or mujoco()
     before = package.get_mju_user_warning()
     package.set_mju_user_warning(lambda text: None)
     try:

@@ -64,6 +64,9 @@ class VectorWorld:
     memory: Any = field(default=None, repr=False)
     """What the policy remembers of each environment, if it does."""
 
+    waiting: dict[str, np.ndarray] | None = field(default=None, repr=False)
+    """What :meth:`save` returned and the simulators are still to be put to, see :meth:`restored`."""
+
     @classmethod
     def create(
         cls,
@@ -118,8 +121,30 @@ class VectorWorld:
     def fresh(self, key: PRNGKeyArray) -> VectorWorld:
         """A world with simulators of its own, at the start of episodes that ``key`` fixes."""
         simulators = _Vectors(self.vector, self.task.name)
-        seed = _words(key)
-        return replace(self, seed=seed, simulators=simulators, turn=0, standing=None, memory=None)
+        begin: dict[str, Any] = {"turn": 0, "standing": None, "memory": None, "waiting": None}
+        return replace(self, seed=_words(key), simulators=simulators, **begin)
+
+    @property
+    def can_save(self) -> bool:
+        """Whether :meth:`save` can be called: the vector can ``save()`` and ``restore(arrays)`` itself."""
+        env = self.simulators.stepping(self.envs)
+        return hasattr(env, "save") and hasattr(env, "restore")
+
+    def save(self) -> dict[str, np.ndarray]:
+        """Where the environments stand, as arrays by name; what a policy remembers is not among them."""
+        if self.waiting is not None:
+            return self.waiting
+        self.simulators.check_turn(self)
+        env: Any = self.simulators.stepping(self.envs)
+        # A world that has not begun is saved after its first reset, which it would do in the same way later.
+        standing = vars(self.standing or self._begun(env))
+        rows = {f"standing/{name}": value.copy() for name, value in standing.items() if name != "raw"}
+        return {**rows, **{f"vector/{name}": value for name, value in env.save().items()}}
+
+    def restored(self, saved: dict[str, np.ndarray]) -> VectorWorld:
+        """A world with simulators of its own that goes on to the bit where ``saved`` was made."""
+        simulators = _Vectors(self.vector, self.task.name)
+        return replace(self, simulators=simulators, turn=0, standing=None, memory=None, waiting=saved)
 
     def close(self) -> None:
         """Closes the simulators; without a call it happens when they are no longer used."""
@@ -140,11 +165,7 @@ class VectorWorld:
         turn = self.simulators.take_turn(self)
         env, words = self.simulators.stepping(self.envs), _words(key)
         every = np.arange(self.envs, dtype=np.int32)
-        if self.standing is not None:
-            now = self.standing.copy()
-        else:
-            now = _Standing.create(self.task, self.envs)
-            self._restart(env, now, every, [_seed(self.seed, _START, i) for i in every.tolist()])
+        now = self._begun(env) if self.standing is None else self.standing.copy()
         record, actor = _Record(self.task, time, self.envs), _Actor(policy, key, self.envs, self.memory)
         for t in range(time):
             actions = actor.act(now.observation, every, np.full(self.envs, t, np.int32), now.length == 0)
@@ -152,7 +173,22 @@ class VectorWorld:
             times = np.full(self.envs, t)
             ended = np.flatnonzero(self._play(env, now, actions, record, times, every, every))
             self._restart(env, now, ended, [_seed(words, _STEPS, t, i) for i in ended.tolist()])
-        return replace(self, turn=turn, standing=now, memory=actor.memory), record.trajectories(time)
+        world = replace(self, turn=turn, standing=now, memory=actor.memory, waiting=None)
+        return world, record.trajectories(time)
+
+    def _begun(self, env: Any) -> _Standing:
+        """Where the environments stand before the first step: where they were saved, or freshly reset."""
+        now = _Standing.create(self.task, self.envs)
+        if self.waiting is None:
+            every = np.arange(self.envs)
+            self._restart(env, now, every, [_seed(self.seed, _START, i) for i in range(self.envs)])
+            return now
+        parts = [(*name.split("/", 1), value) for name, value in self.waiting.items()]
+        env.restore({name: value for part, name, value in parts if part == "vector"})
+        for part, name, value in parts:
+            if part == "standing":
+                getattr(now, name)[:] = value
+        return now
 
     def _episodes(self, policy: Acts, n: int, key: PRNGKeyArray) -> Trajectories:
         if n < 1:
@@ -284,13 +320,17 @@ class _Vectors:
 
     def take_turn(self, world: VectorWorld) -> int:
         """Marks ``world`` as continued; the turn of the world that follows."""
+        self.check_turn(world)
+        self._turn += 1
+        return self._turn
+
+    def check_turn(self, world: VectorWorld) -> None:
+        """Raises :class:`SurefootError` if ``world`` was continued before."""
         if world.turn != self._turn:
             raise SurefootError(
                 f"This world of '{self._name}' was continued before, and its simulators have moved on; "
                 "use the world that collect returned, or world.fresh(key)."
             )
-        self._turn += 1
-        return self._turn
 
     def stepping(self, n: int) -> gymnasium.vector.VectorEnv:
         return self._vector("stepping", n)

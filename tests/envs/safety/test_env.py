@@ -166,6 +166,31 @@ def test_worlds_of_either_kind_give_the_same_numbers() -> None:
         old.collect(policy, Steps(3), key)
 
 
+def test_a_world_goes_on_where_it_was_saved() -> None:
+    """To the bit, in the middle of episodes and at their start, through what a file can hold."""
+    options: dict[str, Any] = {"threads": 1, "steps": 12, **BUSY}
+    world = sf.make("SafetyPointGoal1-v0", envs=3, **options)
+    assert isinstance(world, VectorWorld) and world.can_save
+    policy, key = Policy(2), jax.random.key(3)
+    form = world.save()
+    begun, _ = world.restored(form).collect(policy, Steps(30), key)
+    world, _ = world.collect(policy, Steps(30), key)
+    for one, two in ((begun.save(), world.save()), (form, begun.fresh(key).save())):
+        assert [(k, v.shape, v.dtype) for k, v in one.items()] == [
+            (k, v.shape, v.dtype) for k, v in two.items()
+        ]
+    saved = {name: value.copy() for name, value in world.save().items()}
+    other = world.restored(saved)
+    assert other.save() is saved  # nothing has moved yet
+    _, whole = world.collect(policy, Steps(60), key)
+    _, again = other.collect(policy, Steps(60), key)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert bool(whole.truncated.any()) and not bool(whole.truncated[0].any())
+    with pytest.raises(SurefootError, match="its simulators have moved on"):
+        world.save()
+
+
 def test_worlds_with_costs_by_kind_and_with_functions() -> None:
     world = sf.make("SafetyCarGoal2-v0", envs=2, cost_form="kinds", constraints=("vases_contact",), steps=5)
     assert isinstance(world, VectorWorld) and world.task.constraints == ("vases_contact",)

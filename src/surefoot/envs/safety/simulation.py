@@ -75,7 +75,7 @@ class Simulation:
         check_range("worlds", worlds, low=1)
         if threads is not None:
             check_range("threads", threads, low=1)
-        mujoco()
+        self._package = mujoco()
         from mujoco import batch
 
         self.task, self.worlds, self.physics = task, worlds, physics
@@ -83,6 +83,7 @@ class Simulation:
         self.layouts = LAYOUTS[layouts](task, worlds)
         threads = min(worlds, threads or _processors())
         self._error = batch.SimulationError
+        self._stage = int(self._package.mjtStage.mjSTAGE_ACC)
         # One MjData a world: sleep needs it, and a step goes on from where the last evaluation ended.
         self.batch: Any = batch.Batch(self.model.compiled, worlds, threads, persistent=True)
         self.qpos, self.qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
@@ -181,8 +182,8 @@ class Simulation:
             qvel: ``[m, nv]``; 0 if left out.
             warmstart: accelerations from which the solver starts, ``[m, nv]``; 0 if left out.
         """
-        stages = mujoco().mjtStage
-        self.batch.reset(worlds, stage=int(stages.mjSTAGE_NONE))
+        nothing = int(self._package.mjtStage.mjSTAGE_NONE)
+        self.batch.reset(worlds, stage=nothing)
         self.batch.warning[worlds] = 0
         self.qpos[worlds] = qpos
         self.qvel[worlds] = 0.0 if qvel is None else qvel
@@ -193,7 +194,7 @@ class Simulation:
         self.pillars_quat[worlds] = pillars_quat
         if self._start is not None:
             self._start[worlds] = self.batch.state[worlds]
-        self.batch.forward(worlds, stage=int(stages.mjSTAGE_ACC))
+        self.batch.forward(worlds, stage=self._stage)
         self.goal[worlds], self.hazards[worlds], self.steps[worlds] = goal, hazards, 0
         self.distances[worlds] = self._distances()[worlds]
         self.last[worlds], self.costing[worlds] = self._observe()[worlds], False
@@ -245,7 +246,8 @@ class Simulation:
         """Everything that decides what comes next, as arrays (they fit into an ``.npz`` file).
 
         In ``fast`` physics that is the start of the episodes and the actions since: which objects sleep
-        cannot be written down. Restoring then plays them again; in ``parity`` it takes no time.
+        cannot be written down. Restoring then plays them again; in ``parity`` it takes no time. The sizes of
+        the arrays do not depend on the time.
         """
         saved = {
             "goal": self.goal.copy(),
@@ -259,8 +261,10 @@ class Simulation:
         }
         if self._start is None:
             return {**saved, "state": self.batch.state.copy()}
-        longest = int(self.steps.max())
-        return {**saved, "start": self._start.copy(), "actions": self._actions[:longest].copy()}
+        actions = np.zeros((self.task.steps, *self._actions.shape[1:]))
+        known = min(len(actions), len(self._actions))
+        actions[:known] = self._actions[:known]
+        return {**saved, "start": self._start.copy(), "actions": actions}
 
     def restore(self, saved: dict[str, np.ndarray]) -> None:
         """Goes on exactly where :meth:`save` was called, in a simulation of the same task and options.
@@ -269,23 +273,20 @@ class Simulation:
             SurefootError: it is from another task, number of worlds, physics or layouts.
         """
         mine = self.save()
-        if saved.keys() != mine.keys() or any(
-            saved[name].shape != mine[name].shape for name in mine if name != "actions"
-        ):
+        if saved.keys() != mine.keys() or any(saved[name].shape != mine[name].shape for name in mine):
             raise SurefootError(
                 "What is to be restored was saved from another task, number of worlds, physics or layouts."
             )
-        stages = mujoco().mjtStage
-        self.batch.reset(stage=int(stages.mjSTAGE_NONE))
+        self.batch.reset(stage=int(self._package.mjtStage.mjSTAGE_NONE))
         self.batch.warning[:] = 0
         self.batch.state[:] = saved["state"] if self._start is None else saved["start"]
-        self.batch.forward(stage=int(stages.mjSTAGE_ACC))
+        self.batch.forward(stage=self._stage)
         if self._start is None:
             # The evaluation starts the solver where it ends; the state was saved after one.
             self.batch.state[:] = saved["state"]
         else:
             self._start[:], self._actions = saved["start"], saved["actions"].copy()
-            for t in range(len(self._actions)):
+            for t in range(int(saved["steps"].max())):
                 playing = np.flatnonzero(saved["steps"] > t)
                 self.ctrl[playing] = self._actions[t, playing]
                 self._advance(playing)
@@ -303,8 +304,8 @@ class Simulation:
         before = self.batch.warning[:, :, 1].sum(axis=1)
         failed = np.zeros(self.worlds, bool)
         try:
-            with quiet():  # its warnings are counted, and need no file in the working folder
-                self.batch.step(worlds, nstep=SUBSTEPS, stage=int(mujoco().mjtStage.mjSTAGE_ACC))
+            with quiet(self._package):  # its warnings are counted, and need no file in the working folder
+                self.batch.step(worlds, nstep=SUBSTEPS, stage=self._stage)
         except self._error as error:
             failed[error.ids] = True
         return failed | (self.batch.warning[:, :, 1].sum(axis=1) > before)

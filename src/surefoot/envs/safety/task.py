@@ -12,6 +12,7 @@ Nothing here needs MuJoCo.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ class Task:
         """Whether there is a box."""
         return self.kind == "push"
 
-    @property
+    @cached_property
     def things(self) -> dict[str, int]:
         """How many there are of each kind, in the order in which they are placed."""
         return {
@@ -140,7 +141,7 @@ class Task:
         start = sum(counts[: names.index(name)])
         return slice(start, start + self.things[name])
 
-    @property
+    @cached_property
     def lidars(self) -> tuple[str, ...]:
         """Kinds of things that the robot sees, in the order in which it sees them."""
         seen = ("hazards", "vases", "pillars", "box")
