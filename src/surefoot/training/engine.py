@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import equinox as eqx
@@ -145,8 +146,16 @@ class Hosted:
 
     @property
     def exact_resume(self) -> bool:
-        """Only for a learner that never acts: a simulator cannot be saved in general."""
-        return not self.learner.interacts
+        """For a learner that never acts, and where simulators can be saved, which in general they cannot."""
+        return not self.learner.interacts or self._saves_worlds
+
+    @cached_property
+    def _saves_worlds(self) -> bool:
+        """Whether simulators can be saved; what a policy remembers is not saved with them."""
+        if not self.learner.interacts or not getattr(self.world, "can_save", False):
+            return False
+        remembered = getattr(self.learner.policy(self._states()[0]), "memory", None)
+        return remembered is None or remembered() is None
 
     def start(self) -> Any:
         """State and world of every seed before the first iteration, in lists."""
@@ -154,19 +163,29 @@ class Hosted:
         return {"state": self._states(), "world": [self.world.fresh(key) for key in keys]}
 
     def saved(self, tree: Any) -> Any:
-        """What a checkpoint holds: not the worlds, since a simulator cannot be saved in general."""
-        return {"state": tree["state"]}
+        """What a checkpoint holds: the worlds only where simulators can be saved."""
+        if not self._saves_worlds:
+            return {"state": tree["state"]}
+        return {"state": tree["state"], "world": [world.save() for world in tree["world"]]}
 
     def template(self) -> Any:
         """The form of :meth:`saved`."""
-        return {"state": self._states()}
+        if not self._saves_worlds:
+            return {"state": self._states()}
+        world = self.world.fresh(self.keys[0])
+        form = world.save()
+        world.close()
+        return {"state": self._states(), "world": [form] * len(self.keys)}
 
     def _states(self) -> list[Any]:
         keys = [jax.random.split(jax.random.fold_in(key, _INIT))[1] for key in self.keys]
         return [_first(self.learner, self.world, key, self.demonstrations, self.given) for key in keys]
 
     def revive(self, tree: Any, iteration: int) -> Any:
-        """The states as they were saved, the worlds at the start of new episodes."""
+        """The states as they were saved; the worlds too, or at the start of new episodes."""
+        if "world" in tree:
+            worlds = [self.world.restored(saved) for saved in tree["world"]]
+            return {"state": tree["state"], "world": worlds}
         keys = [_key(key, _RESUME, iteration) for key in self.keys]
         return {"state": tree["state"], "world": [self.world.fresh(key) for key in keys]}
 

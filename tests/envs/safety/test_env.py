@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +19,7 @@ import surefoot as sf
 from surefoot.envs import VECTORS
 from surefoot.envs.safety import TASKS, SafetyEnv, SafetyVectorEnv, Task
 from surefoot.errors import SurefootError
+from surefoot.training import fit
 from surefoot.worlds.gym_world import GymWorld
 from surefoot.worlds.vector_world import VectorWorld
 from surefoot.worlds.world import Episodes, Steps
@@ -271,3 +273,30 @@ def test_public_names() -> None:
     assert sf.envs.safety.SafetyEnv is SafetyEnv
     with pytest.raises(AttributeError, match="no attribute 'safe'"):
         _ = sf.envs.safe
+
+
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit, though the kill comes in the middle of episodes."""
+    options: dict[str, Any] = {"threads": 1, "steps": 50, **BUSY}
+
+    def train(name: str) -> Any:
+        learner = sf.algorithms.algorithm("ppo")(batch_steps=64, minibatch=32, passes=1, hidden=(8,))
+        world = sf.make("SafetyPointGoal1-v0", envs=2, **options)
+        run = tmp_path / name
+        return sf.fit(learner, world, steps=256, run=run, log_every=64, checkpoint_every=0.0, progress=False)
+
+    def killed(*words: Any) -> None:
+        saved(*words)
+        if words[3] == 2:
+            raise KeyboardInterrupt
+
+    whole = train("whole")
+    saved = fit._save
+    monkeypatch.setattr(fit, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train("part")
+    monkeypatch.undo()
+    part = sf.resume(tmp_path / "part", progress=False)
+    assert part.finished
+    for file in ("metrics.csv", "policy/seed-0.safetensors"):
+        assert (part.path / file).read_bytes() == (whole.path / file).read_bytes()
