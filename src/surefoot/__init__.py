@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from surefoot.algorithms.imitation.maxent_irl import MaxEntIrl
     from surefoot.algorithms.imitation.scopil import Scopil
     from surefoot.algorithms.imitation.smm import Smm
+    from surefoot.algorithms.planning.loop import Loop
+    from surefoot.algorithms.planning.mbpo import Mbpo
     from surefoot.algorithms.rl.discrete_sac import DiscreteSac
     from surefoot.algorithms.rl.ppo import Ppo
     from surefoot.algorithms.rl.sac import Sac
+    from surefoot.algorithms.rl.td3 import Td3
     from surefoot.algorithms.safe.backtrack import Backtrack
     from surefoot.algorithms.safe.cpo import Cpo
     from surefoot.algorithms.safe.lbpo import Lbpo
@@ -67,8 +70,10 @@ __all__ = [
     "Icrl",
     "JaxWorld",
     "Lbpo",
+    "Loop",
     "MarbleMaze",
     "MaxEntIrl",
+    "Mbpo",
     "Ppo",
     "PpoLagrangian",
     "RelabelReward",
@@ -80,6 +85,7 @@ __all__ = [
     "Smm",
     "SurefootError",
     "Task",
+    "Td3",
     "__version__",
     "demonstrations",
     "envs",
@@ -106,8 +112,10 @@ _WHERE = {
     "Icrl": "algorithms.imitation.icrl:Icrl",
     "JaxWorld": "worlds.jax_world:JaxWorld",
     "Lbpo": "algorithms.safe.lbpo:Lbpo",
+    "Loop": "algorithms.planning.loop:Loop",
     "MarbleMaze": "envs.marble_maze:MarbleMaze",
     "MaxEntIrl": "algorithms.imitation.maxent_irl:MaxEntIrl",
+    "Mbpo": "algorithms.planning.mbpo:Mbpo",
     "Ppo": "algorithms.rl.ppo:Ppo",
     "PpoLagrangian": "algorithms.safe.ppo_lagrangian:PpoLagrangian",
     "RelabelReward": "worlds.reward_wrapper:RelabelReward",
@@ -119,6 +127,7 @@ _WHERE = {
     "Smm": "algorithms.imitation.smm:Smm",
     "SurefootError": "errors:SurefootError",
     "Task": "task:Task",
+    "Td3": "algorithms.rl.td3:Td3",
     "demonstrations": "data.demonstrations:",
     "envs": "envs:",
     "evaluate": "evaluation.evaluate:evaluate",

@@ -10,6 +10,7 @@ from surefoot.errors import unknown
 ALGORITHMS = {
     "sac": "rl.sac:Sac",
     "discrete-sac": "rl.discrete_sac:DiscreteSac",
+    "td3": "rl.td3:Td3",
     "ppo": "rl.ppo:Ppo",
     "ppo-lagrangian": "safe.ppo_lagrangian:PpoLagrangian",
     "cpo": "safe.cpo:Cpo",
@@ -17,6 +18,8 @@ ALGORITHMS = {
     "backtrack": "safe.backtrack:Backtrack",
     "sddpg": "safe.sddpg:Sddpg",
     "safe-start": "safe.safe_start:SafeStart",
+    "loop": "planning.loop:Loop",
+    "mbpo": "planning.mbpo:Mbpo",
     "bc": "imitation.bc:Bc",
     "firl": "imitation.firl:Firl",
     "maxent-irl": "imitation.maxent_irl:MaxEntIrl",
@@ -32,6 +35,7 @@ ALGORITHMS = {
 ABOUT = {
     "sac": "soft actor-critic for continuous actions: reward and entropy, knows nothing of costs",
     "discrete-sac": "soft actor-critic for discrete actions: reward and entropy, knows nothing of costs",
+    "td3": "twin delayed deterministic policy gradient: reward alone, continuous actions",
     "ppo": "proximal policy optimisation, discrete and continuous actions",
     "ppo-lagrangian": "PPO with a Lagrange multiplier a cost limit",
     "cpo": "constrained policy optimisation: trust-region steps that keep cost limits",
@@ -39,6 +43,8 @@ ABOUT = {
     "backtrack": "reward while safe, cost while not: the control experiment beside lbpo",
     "sddpg": "safe DDPG: actions projected onto what a Lyapunov function proves safe",
     "safe-start": "a policy of low cost, and critics, for the safe methods to start from",
+    "loop": "LOOP: plans online on a learned model with a learned terminal value, TD3 or SAC underneath",
+    "mbpo": "model-based policy optimisation: SAC on short rollouts of a learned model",
     "bc": "behavioural cloning: maximum likelihood of the demonstrated actions",
     "firl": "f-IRL: recovers a reward from a state density or from demonstrated states",
     "maxent-irl": "maximum entropy IRL: a reward under which the demonstrations are likeliest",

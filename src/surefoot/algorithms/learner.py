@@ -20,7 +20,10 @@ class Learner(Protocol):
     """An algorithm: an immutable Equinox module whose fields are its settings.
 
     It never logs, prints, saves or knows about seeds. One that recovers a reward has a method
-    ``reward(state)`` as well, which returns a ``RewardNetwork``; the run folder keeps it apart.
+    ``reward(state)`` as well, which returns a ``RewardNetwork``; the run folder keeps it apart. One with
+    further policies to evaluate while training names them in ``also_evaluated`` and has
+    ``other_policy(state, name)``. One that acts by planning says ``plans = True``: it is evaluated from its
+    checkpoint, since the exported policy is its actor alone.
     """
 
     needs_demonstrations: ClassVar[bool]

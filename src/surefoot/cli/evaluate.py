@@ -30,6 +30,8 @@ class Options:
     run if not given."""
     tail: float = 0.1
     """Share of the episodes, the worst ones, whose mean cost is shown as cvar."""
+    actor: bool = False
+    """Of an algorithm that plans (loop), play the exported actor alone, which is quick."""
 
 
 def main(argv: list[str]) -> int:
@@ -56,6 +58,7 @@ def main(argv: list[str]) -> int:
             seed=options.seed,
             cost_limits=options.cost_limits,
             tail=options.tail,
+            actor=options.actor,
         )
         print(f"{table(found)}\n\nWritten: {run.path / 'evaluation.json'}\n")
     named = " ".join(str(run.path) for run in runs)

@@ -76,8 +76,8 @@ class RunOptions:
     """Folder of the run; runs/ALGORITHM-ENVIRONMENT-TIME if not given."""
     overwrite: bool = False
     """Replace a run that is in that folder."""
-    envs: int = 16
-    """Environments side by side."""
+    envs: int | None = None
+    """Environments side by side; 16 if not given, 1 for algorithms that plan."""
     log_every: int | None = None
     """Environment steps between two rows of metrics; chosen from --steps if not given."""
     evaluate_every: int | None = None
@@ -184,7 +184,7 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         }
     run = fit(
         learner,
-        _rewarded(worlds.make(options.env, envs=options.envs, **world_options), options),
+        _rewarded(worlds.make(options.env, envs=_envs(learner, options), **world_options), options),
         demonstrations=options.demos,
         start=None if options.start is None else find_run(options.start),
         steps=options.steps,
@@ -199,6 +199,10 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         command=command,
     )
     say_next(run.path)
+
+
+def _envs(learner: Any, options: RunOptions) -> int:
+    return getattr(learner, "usual_envs", 16) if options.envs is None else options.envs
 
 
 def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:

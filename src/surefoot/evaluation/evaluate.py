@@ -114,6 +114,7 @@ def evaluate(
     world: World | None = None,
     cost_limits: Sequence[float] | None = None,
     tail: float = DEFAULT_TAIL,
+    actor: bool = False,
 ) -> Evaluation:
     """Plays the policies of a run and returns estimates with intervals.
 
@@ -126,6 +127,9 @@ def evaluate(
 
     ``cost_limits`` (one a constraint, or one for all) are compared with the expected costs instead of
     those of the run, or of its task; ``tail`` is the share of episodes that ``cvar`` is about.
+
+    A learner that acts by planning is played as a planner, from the newest checkpoint, which takes a planning
+    call a step: ask for few episodes. ``actor`` plays what is exported of it instead.
     """
     from surefoot import worlds
     from surefoot.training import enable_compilation_cache
@@ -138,10 +142,11 @@ def evaluate(
     task = world.task
     options = run.config["learner"].get("options") or {}
     limits = limits_of(task.constraints, task.limits, options, cost_limits)
-    mode = chosen_mode(mode, task)
+    planner = None if actor else _planners(run, world)
+    mode = chosen_mode(mode, task) if planner is None else "sample"  # a planner has no other
     metrics, tables, warnings, notes = _measure(
         world,
-        _policies(run, world),
+        _policies(run, world) if planner is None else planner,
         episodes=episodes,
         mode=mode,
         seed=seed,
@@ -162,7 +167,12 @@ def evaluate(
         steps=int(run.progress),
         method=run.config["learner"]["name"],
         warnings=tuple(warnings),
-        notes=(*notes, *_of_limits(task.constraints, limits), *_of_rows(run, trained)),
+        notes=(
+            *_of_planning(run, actor),
+            *notes,
+            *_of_limits(task.constraints, limits),
+            *_of_rows(run, trained),
+        ),
         tables=tables,
         limits=limits,
         tail=tail,
@@ -316,6 +326,43 @@ def _policies(run: Run, world: World) -> Any:
             "evaluate them in the world that they were trained in."
         )
     return stack([revive(policy) for policy in policies])
+
+
+def _plans(run: Run) -> bool:
+    """Whether the run's learner acts by planning."""
+    from surefoot.algorithms import ALGORITHMS, algorithm
+
+    name = run.config["learner"]["name"]
+    return name in ALGORITHMS and getattr(algorithm(name), "plans", False)
+
+
+def _planners(run: Run, world: World) -> Any:
+    """The planners of every seed as one with a leading seeds axis; ``None`` if the learner does not plan."""
+    if not _plans(run):
+        return None
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    from surefoot.training.fit import restore
+    from surefoot.training.policy_io import unwrap
+
+    named = run.config["world"].get("id")  # then it can be made again, with the reward of the training
+    restored = restore(run, None if named else world)
+    states = restored.state
+    if not isinstance(states, list):
+        states = [
+            jax.tree.map(lambda x, i=i: x[i] if eqx.is_array(x) else x, states) for i in range(len(run.seeds))
+        ]
+    planners = [unwrap(restored.learner.policy(state)) for state in states]
+    return jax.tree.map(lambda *xs: jnp.stack(xs) if eqx.is_array(xs[0]) else xs[0], *planners)
+
+
+def _of_planning(run: Run, actor: bool) -> list[str]:
+    """Which of the two that a planning learner has was played."""
+    if not _plans(run):
+        return []
+    return ["played: the actor alone, as it is exported." if actor else "played: the planner."]
 
 
 def write(evaluation: Evaluation, run: Run) -> None:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
 from surefoot.data.replay import Replay
 from surefoot.data.trajectories import episode_metrics
 from surefoot.training.policy_io import unwrap
-from surefoot.worlds.world import Episodes
+from surefoot.worlds.world import Episodes, Remembers
 
 _INIT, _ITERATION, _EVALUATION, _RESUME = range(4)
 
@@ -221,10 +221,8 @@ class Hosted:
         rows = []
         for key, state in zip(self.keys, tree["state"], strict=True):
             key = _key(key, _EVALUATION, iteration)
-            policy = unwrap(self.learner.policy(state))
             # A world of which training only uses fresh copies: nothing of theirs is disturbed.
-            _, batch = self.world.collect(policy, Episodes(episodes), key)
-            rows.append(episode_metrics(batch, self.world.task.constraints))
+            rows.append(_played(self.learner, state, self.world, episodes, key))
         return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
     def policies(self, tree: Any) -> list[Any]:
@@ -244,7 +242,9 @@ def _start(
     def one(key: PRNGKeyArray) -> dict[str, Any]:
         key_world, key_learner = jax.random.split(jax.random.fold_in(key, _INIT))
         state = _first(learner, world, key_learner, demonstrations, given)
-        return {"state": state, "world": world.fresh(key_world)}
+        fresh, policy = world.fresh(key_world), learner.policy(state)
+        remembering = isinstance(policy, Remembers) and policy.memory() is not None
+        return {"state": state, "world": fresh.remembering(policy) if remembering else fresh}
 
     # Without weak types, which the iterations would turn into strong ones and so compile twice.
     return jax.tree.map(lambda x: _strong(x) if eqx.is_array(x) else x, eqx.filter_vmap(one)(keys))
@@ -310,11 +310,22 @@ def _evaluate(fixed: tuple[Any, Any, Any, Array, int], state: Any) -> dict[str, 
     learner, world, keys, iteration, episodes = fixed
 
     def one(key: PRNGKeyArray, state: Any) -> dict[str, Array]:
-        policy = unwrap(learner.policy(state))
-        _, batch = world.collect(policy, Episodes(episodes), _key(key, _EVALUATION, iteration))
-        return episode_metrics(batch, world.task.constraints)
+        return _played(learner, state, world, episodes, _key(key, _EVALUATION, iteration))
 
     return eqx.filter_vmap(one)(keys, state)
+
+
+def _played(learner: Any, state: Any, world: Any, episodes: int, key: PRNGKeyArray) -> dict[str, Array]:
+    """Means over fresh episodes of the policy, and of the others that the learner names (``NAME_return``)."""
+    policies = {"": unwrap(learner.policy(state))}
+    for name in getattr(learner, "also_evaluated", ()):
+        policies[f"{name}_"] = learner.other_policy(state, name)
+    found = {}
+    for prefix, policy in policies.items():
+        _, batch = world.collect(policy, Episodes(episodes), key)
+        values = episode_metrics(batch, world.task.constraints)
+        found |= {prefix + name: value for name, value in values.items()}
+    return found
 
 
 @eqx.filter_jit

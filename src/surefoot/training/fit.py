@@ -306,7 +306,7 @@ def _newest(run: Run, engine: Compiled | Hosted, warn: Callable[[str], None]) ->
 def _save(run: Run, engine: Compiled | Hosted, tree: Any, done: int, log: Log) -> None:
     """Metrics, policies, checkpoint, in this order: a checkpoint is never ahead of the rest."""
     log.sync()
-    policies = engine.policies(tree)
+    policies = [policy_io.exported(policy) for policy in engine.policies(tree)]
     if policy_io.kind_of(policies[0]) is not None:
         notes = {"algorithm": run.config["learner"]["name"], "iteration": done}
         policy_io.save_policy(run.path / "policy", policies, engine.world.task, run.seeds, notes=notes)
@@ -333,6 +333,8 @@ def _evaluation(
     values = engine.evaluate(tree, done, episodes) if due else {}
     nothing = np.full(len(run.seeds), np.nan)
     names = metrics.episode_names(engine.world.task.constraints)
+    others = getattr(engine.learner, "also_evaluated", ())
+    names = [prefix + name for prefix in ("", *(f"{other}_" for other in others)) for name in names]
     return {f"eval_{name}": values.get(name, nothing) for name in names}
 
 

@@ -54,6 +54,8 @@ class Log:
         append(self._run.metrics_path, text)
         self._board.log(steps, values)
         self._display.update(steps, values)
+        for key, sentence in metrics.faults(values, seeds).items():
+            self.warn_once(key, sentence)
         # What swings or sinks while a policy is still young is no failure.
         if 2 * done >= self._plan.iterations and done // self._plan.block % self._look_every == 0:
             for key, sentence in metrics.signatures(self.columns).items():

@@ -273,6 +273,19 @@ def _temperature_collapse(mine: Series) -> str | None:
     )
 
 
+def faults(values: Mapping[str, np.ndarray], seeds: Sequence[int]) -> dict[str, str]:
+    """What is wrong in the numbers of one block ``[seeds]`` at any time of a run, by what it is about."""
+    dropped = values.get("plan_dropped", np.zeros(0))
+    return {
+        f"plans dropped, seed {seed}": (
+            f"{count:.3g} candidates a step were dropped, because the model's prediction of them was not a "
+            "number; fit it more often, or lower its learning rate."
+        )
+        for seed, count in zip(seeds, dropped, strict=False)
+        if count > 0
+    }
+
+
 _DETECTORS: dict[str, Callable[[Series], str | None]] = {
     "runaway lambda": _runaway_lambda,
     "oscillation": _oscillation,

@@ -53,6 +53,11 @@ def unwrap(policy: Any) -> Any:
     return policy.policy if isinstance(policy, WarmUp) else policy
 
 
+def exported(policy: Any) -> Any:
+    """The part of a policy that can be used without JAX: of a planner its actor, else all of it."""
+    return getattr(policy, "exported", policy)
+
+
 def kind_of(policy: Any) -> str | None:
     """One of :data:`KINDS`, or ``None`` for a policy that cannot be exported."""
     from surefoot.networks import policies
