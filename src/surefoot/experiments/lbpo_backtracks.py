@@ -7,7 +7,7 @@ figure has no printed numbers.
 Two parts:
   the safety tasks  the very cells of ``lbpo-benchmark``, which are taken over where they are finished; at
                     ``laptop`` they have 100 updates (the Doggo's 33 are left out)
-  the noisy walk    400 updates, at a few minutes a cell, with 50 episodes an epoch (see ``lbpo_robustness``)
+  the noisy walk    400 updates, at a few minutes a cell, with 30 episodes an epoch (see ``lbpo_robustness``)
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Scale:
     """Of the noisy walk."""
 
 
-SCALES = {"smoke": Scale(2, 4), "laptop": Scale(50, UPDATES), "paper": Scale(50, UPDATES)}
+SCALES = {"smoke": Scale(2, 4), "laptop": Scale(30, UPDATES), "paper": Scale(50, UPDATES)}
 
 
 def cells(scale: str) -> tuple[Cell, ...]:

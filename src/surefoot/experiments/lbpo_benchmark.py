@@ -185,7 +185,7 @@ SCALES = {
         ("PointGoal1", "PointGoal2", "PointPush1", "PointPush2", "CarGoal1", "CarPush1", "DoggoGoal1"),
         seeds=2,
         steps={"Point": 3_000_000, "Car": 3_000_000, "Doggo": 990_000},
-        start_steps=900_000,
+        start_steps=1_500_000,
         episodes=30,
     ),
     "paper": Scale(

@@ -45,7 +45,7 @@ class Scale:
 
 SCALES = {
     "smoke": Scale(2, 4, walked=(0.001, 0.005), searched=(0.005, 0.02)),
-    "laptop": Scale(50, 100),
+    "laptop": Scale(30, 100),
     "paper": Scale(300, 100, seeds=3),
 }
 

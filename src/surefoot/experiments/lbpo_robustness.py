@@ -66,12 +66,12 @@ class Scale:
     """Settings of the cell that makes the start."""
 
 
-COUNTS = (1, 2, 5, 10, 20, 50, 100)
+COUNTS = (1, 3, 10, 30, 100)
 
 SCALES = {
     "smoke": Scale((2, 10), epochs=4, seeds=2, fresh=50, hidden=16, cloning={"cloning_steps": 200}),
     "laptop": Scale(COUNTS, epochs=100, seeds=5, fresh=2_000, hidden=64),
-    "paper": Scale((*COUNTS, 300), epochs=100, seeds=20, fresh=2_000, hidden=256),
+    "paper": Scale((1, 2, 5, 10, 20, 50, 100, 300), epochs=100, seeds=20, fresh=2_000, hidden=256),
 }
 
 
