@@ -48,6 +48,7 @@ from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy
+from surefoot.numerics.pieces import summed_gradient
 from surefoot.numerics.returns import cost_advantage, generalised_advantage, lambda_return
 from surefoot.numerics.trust_region import (
     categorical_kl,
@@ -332,14 +333,15 @@ def fit(
     )
     target = flat(jnp.concatenate([gains[..., None], charges], axis=-1))
 
-    def error(values: Values) -> tuple[Array, Array]:
+    def error(values: Values, data: tuple[Array, ...]) -> tuple[Array, Array]:
+        observation, target, weight = data
         found = jnp.concatenate([values.reward(observation), values.costs(observation)], axis=-1)
         each = weight @ (found - target) ** 2
         return jnp.sum(each), each
 
     def step(_: Any, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
         values, optimiser, _ = carry
-        slope, each = jax.grad(error, has_aux=True)(values)
+        slope, each = summed_gradient(error, values, (observation, target, weight))
         change, optimiser = adam.update(slope, optimiser)
         return optax.apply_updates(values, change), optimiser, each
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from surefoot.data.trajectories import Trajectories
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy
+from surefoot.numerics.pieces import summed_gradient
 from surefoot.numerics.returns import lambda_return
 from surefoot.task import Task
 
@@ -87,13 +88,14 @@ def fit(
     """``steps`` of Adam on the mean squared error over the whole batch, and the last error of each Q."""
     adam = optimiser(learning_rate)
 
-    def error(critics: Critics) -> tuple[Array, Array]:
+    def error(critics: Critics, data: tuple[Array, ...]) -> tuple[Array, Array]:
+        observation, action, target, weight = data
         each = weight @ (critics.all(observation, action) - target) ** 2
         return jnp.sum(each), each
 
     def step(_: Any, carry: tuple[Critics, optax.OptState, Array]) -> tuple[Critics, optax.OptState, Array]:
         critics, state, _ = carry
-        slope, each = jax.grad(error, has_aux=True)(critics)
+        slope, each = summed_gradient(error, critics, (observation, action, target, weight))
         change, state = adam.update(slope, state)
         return optax.apply_updates(critics, change), state, each  # type: ignore[return-value]
 

@@ -1,0 +1,254 @@
+"""Seconds for the update of one epoch of LBPO, CPO and PPO-Lagrangian, beside the same in eager PyTorch.
+
+An epoch has 30 episodes of 1000 steps, 60 observations and 2 actions (PointGoal1). The policies of LBPO and
+CPO have two hidden layers of 256; their critics, and all networks of PPO-Lagrangian, have two of --width.
+Critics are fitted by 80 steps of Adam on the whole batch; PPO-Lagrangian makes 10 passes in minibatches of
+256 and is not stopped early. Ours is the compiled `update` that an iteration of the learner calls; both sides
+have random numbers of the same kind. All processes take turns on one core. Ratios are of medians.
+
+Also: the memory that the compiler sets aside for LBPO's update at several sizes of the batch; with --train,
+whole epochs of LBPO on SafetyPointGoal1-v0 beside what the simulator alone takes for as many steps.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from common import HERE, SINGLE_THREAD, Worker, cores, finish, machine, parser, spread
+
+PEER = HERE / ".venv-peer-sac" / "bin" / "python"
+OBS, ACT, LIMIT = 60, 2, 25.0
+METHODS = ("lbpo", "cpo", "ppo-lagrangian")
+STEPS = (15_000, 30_000, 60_000)
+"""Of the batch, for the memory."""
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--width", type=int, nargs="+", default=[64, 256], help="units of the critics")
+    options.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    options.add_argument("--fit", type=int, default=80, help="steps of Adam on the critics")
+    options.add_argument("--passes", type=int, default=10, help="of PPO-Lagrangian")
+    options.add_argument("--core", type=int, default=cores()[0], help="on which everything runs")
+    options.add_argument("--peer", type=Path, default=PEER, help="Python with PyTorch")
+    options.add_argument("--no-peer", action="store_true", help="time ours alone")
+    options.add_argument("--train", type=int, default=0, help="epochs of LBPO on PointGoal1 to time as well")
+    options.add_argument("--worker", help="used by this program itself")
+    given = options.parse_args()
+    if given.worker:
+        serve(given)
+        return
+    if not given.no_peer and not given.peer.exists():
+        sys.exit(
+            f"error: {given.peer} is missing; make it with benchmarks/peer_sac_env.sh, or give --no-peer."
+        )
+    about = machine()
+    result: dict[str, Any] = {
+        "benchmark": "lbpo_update",
+        "unit": "seconds per update of an epoch",
+        "sizes": {"steps": 30_000, "obs": OBS, "act": ACT, "fit": given.fit, "passes": given.passes},
+        "machine": about,
+        "widths": {},
+    }
+    for width in given.width:
+        result["widths"][str(width)] = beside(given, width, about)
+        finish(result, given.out)
+    shared = ["--core", str(given.core), "--fit", str(given.fit), "--width", *map(str, given.width)]
+    tasks = ["memory"] + (["train"] if given.train else [])
+    for task in tasks:
+        worker = Worker(
+            [sys.executable, __file__, "--worker", task, "--train", str(given.train), *shared],
+            core=given.core,
+        )
+        result[task] = worker.round()
+        worker.close()
+        finish(result, given.out)
+
+
+def beside(given: Any, width: int, about: dict[str, Any]) -> dict[str, Any]:
+    """All methods at one width, ours and the peer's in turns."""
+    sizes = [f"--fit={given.fit}", f"--passes={given.passes}"]
+    own = [sys.executable, __file__, "--worker", "update", "--width", str(width), *sizes, "--methods"]
+    workers = {"surefoot": Worker([*own, *given.methods], core=given.core)}
+    if not given.no_peer:
+        command = [str(given.peer), str(HERE / "peer_lbpo.py"), *given.methods, f"--width={width}", *sizes]
+        workers["torch"] = Worker(command, core=given.core)
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(given.rounds):
+        for library, worker in workers.items():
+            for name, values in worker.round().items():
+                found.setdefault(f"{library}/{name}", []).append(values)
+    for worker in workers.values():
+        about |= worker.about
+        worker.close()
+    result: dict[str, Any] = {"kl": {name: rows[-1]["kl"] for name, rows in found.items()}}
+    for clock in ("wall", "processor"):  # processor time hardly feels what else is running
+        table = {name: spread([row[clock] for row in rows]) for name, rows in found.items()}
+        result[clock] = table
+        result[f"{clock}_ratios"] = {
+            name: round(table[f"torch/{name}"]["median"] / table[f"surefoot/{name}"]["median"], 2)
+            for name in given.methods
+            if f"torch/{name}" in table
+        }
+    return result
+
+
+def serve(given: Any) -> None:
+    """Sets up what is asked for, then does it once at each line on standard input."""
+    import os
+
+    # One thread, of the core that this process was pinned to.
+    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ |= SINGLE_THREAD | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    import jax
+
+    does: dict[str, Callable[[], Any]] = {
+        "memory": lambda: {str(width): memory(width, given.fit) for width in given.width},
+        "train": lambda: train(given.train),
+    }
+    if given.worker == "update":
+        plays = {name: prepare(name, given) for name in given.methods}
+        does["update"] = lambda: {name: play() for name, play in plays.items()}
+    print("@" + json.dumps({"jax_devices": str(jax.devices())}), flush=True)
+    for _ in sys.stdin:
+        print("@" + json.dumps(does[given.worker]()), flush=True)
+
+
+def task() -> Any:
+    from surefoot.task import Box, Task
+
+    def box(size: int, bound: float) -> Box:
+        return Box((size,), (-bound,) * size, (bound,) * size)
+
+    return Task("Random-v0", box(OBS, float("inf")), box(ACT, 1.0), ("cost",), (LIMIT,), 1000)
+
+
+def settings(name: str, width: int, fit: int, passes: int = 10, steps: int = 30_000) -> Any:
+    import surefoot as sf
+
+    sizes = (width, width)
+    if name == "lbpo":
+        return sf.Lbpo(batch_steps=steps, critic_hidden=sizes, critic_steps=fit)
+    if name == "cpo":
+        return sf.Cpo(batch_steps=steps, value_hidden=sizes, value_steps=fit)
+    return sf.PpoLagrangian(batch_steps=steps, hidden=sizes, passes=passes, target_kl=1e9)
+
+
+def random_batch(steps: int, horizon: int = 1000) -> Any:
+    """Whole episodes of random numbers, cut by a time limit; they cost about 20."""
+    import jax
+    import jax.numpy as jnp
+
+    from surefoot.data.trajectories import Totals, Trajectories
+
+    shape = (horizon, steps // horizon)
+    keys = jax.random.split(jax.random.key(1), 5)
+    seen = jax.random.normal(keys[0], (horizon + 1, shape[1], OBS))
+    no = jnp.zeros(shape, bool)
+    cost = (jax.random.uniform(keys[3], (*shape, 1)) < 0.02).astype(jnp.float32)
+    counts = jnp.zeros(shape, jnp.int32)
+    return Trajectories(
+        observation=seen[:-1],
+        action=jax.random.uniform(keys[1], (*shape, ACT), minval=-1.0),
+        reward=jax.random.normal(keys[2], shape),
+        cost=cost,
+        next_observation=seen[1:],
+        terminated=no,
+        truncated=no.at[-1].set(True),
+        success=no,
+        valid=~no,
+        totals=Totals(jnp.zeros(shape), counts, jnp.cumsum(cost, axis=0), counts[..., None], counts),
+    )
+
+
+def update_of(name: str, learner: Any, batch: Any) -> tuple[Callable[..., Any], Any, tuple[Any, ...]]:
+    """The learner's update as ``call(state, *rest)``, the first state, and the rest."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    from surefoot.algorithms.safe import cpo, lbpo, ppo_lagrangian
+
+    state = learner.init(task(), jax.random.key(0))
+    if name == "ppo-lagrangian":
+        excess = jnp.mean(jnp.sum(batch.cost, axis=0), axis=0) - LIMIT
+        return ppo_lagrangian.update, state, (batch, batch.cost, excess, jax.random.key(2))
+    if name == "lbpo":  # past the first epoch, in which the critics are fitted twice
+        state = eqx.tree_at(lambda s: s.epoch, state, state.epoch + 1)
+    module = lbpo if name == "lbpo" else cpo
+    return module.update, state, (batch, jnp.array([LIMIT]), ("cost",))
+
+
+def prepare(name: str, given: Any) -> Callable[[], dict[str, float]]:
+    """Compiles; the value makes one update and says how long it took."""
+    import jax
+
+    learner = settings(name, given.width[0], given.fit, given.passes)
+    update, state, rest = update_of(name, learner, random_batch(30_000))
+    compiled = update.lower(learner, state, *rest).compile()
+
+    def play() -> dict[str, float]:
+        nonlocal state
+        start, busy = time.perf_counter(), time.process_time()
+        state, metrics = compiled(learner, state, *rest)
+        jax.block_until_ready(metrics)
+        clocks = {"wall": time.perf_counter() - start, "processor": time.process_time() - busy}
+        return clocks | {"kl": float(metrics["kl"])}
+
+    return play
+
+
+def memory(width: int, fit: int) -> dict[str, float]:
+    """MiB of temporary memory of LBPO's update, by steps in the batch."""
+    found = {}
+    for steps in STEPS:
+        learner = settings("lbpo", width, fit, steps=steps)
+        update, state, rest = update_of("lbpo", learner, random_batch(steps))
+        account = update.lower(learner, state, *rest).compile().compiled.memory_analysis()
+        found[f"{steps:,}"] = account.temp_size_in_bytes / 2**20
+    return found
+
+
+def train(epochs: int) -> dict[str, Any]:
+    """Epochs of LBPO with networks of 64 units in 30 worlds of PointGoal1, and the simulator alone."""
+    import jax
+    import numpy as np
+
+    import surefoot as sf
+    from surefoot import envs
+
+    vector = envs.vector("SafetyPointGoal1-v0")(num_envs=30, threads=1)
+    vector.reset(seed=list(range(30)))
+    actions = np.random.default_rng(0).uniform(-1, 1, (250, *vector.action_space.shape)).astype(np.float32)
+    start, busy = time.perf_counter(), time.process_time()
+    for action in actions:
+        vector.step(action)
+    alone = {"wall": time.perf_counter() - start, "processor": time.process_time() - busy}
+    alone = {clock: seconds * 30_000 / (250 * 30) for clock, seconds in alone.items()}
+    vector.close()
+    world = sf.make("SafetyPointGoal1-v0", envs=30, limits=(LIMIT,), threads=1)
+    learner = sf.Lbpo(hidden=(64, 64), critic_hidden=(64, 64))
+    state = learner.init(world.task, jax.random.key(0))
+    rows = []
+    for epoch in range(epochs + 1):
+        start, busy = time.perf_counter(), time.process_time()
+        state, world, metrics = learner.iteration(state, world, jax.random.key(epoch))
+        jax.block_until_ready(metrics)
+        rows.append({"wall": time.perf_counter() - start, "processor": time.process_time() - busy})
+    table = {clock: spread([row[clock] for row in rows[1:]]) for clock in ("wall", "processor")}
+    return {
+        "unit": "seconds for 30,000 steps of SafetyPointGoal1-v0",
+        "simulator": alone,
+        "epoch": table,
+        "share": {clock: round(alone[clock] / table[clock]["median"], 2) for clock in table},
+    }
+
+
+if __name__ == "__main__":
+    main()
