@@ -166,7 +166,7 @@ def _fit(
         members, state, total = carry
         rank = number * batch + jnp.arange(batch)
         weight = (rank < split.train).astype(jnp.float32)
-        order = shuffled(jnp.minimum(rank, split.train - 1), split.train, round_keys)
+        order = shuffled(rank, split.train, round_keys)
         x, y = rows(ensemble, data, split.trained(order))
         value, gradient = jax.value_and_grad(loss)(members, x, y, weight)
         step, state = adam.update(gradient, state, members)

@@ -185,8 +185,9 @@ def cem(
         new_mean, new_variance = moments(candidates[best], weight)
         alpha = settings.smoothing if settings.smoothing_on == "old" else 1 - settings.smoothing
         kept = alpha if settings.smooth_mean else 0.0
+        new_mean = jnp.clip(kept * mean + (1 - kept) * new_mean, proposal.low, proposal.high)  # rounding
         after = (  # 5
-            jnp.where(some, kept * mean + (1 - kept) * new_mean, mean),
+            jnp.where(some, new_mean, mean),
             jnp.where(some, alpha * variance + (1 - alpha) * new_variance, variance),
         )
         elite_return = jnp.sum(jnp.where(weight > 0, scores.returns[best], 0.0)) / jnp.sum(weight)

@@ -73,7 +73,9 @@ def shuffle_keys(key: PRNGKeyArray, members: int) -> UInt32[Array, "members roun
 def shuffled(
     rank: Int[Array, " batch"], count: Int[Array, ""], keys: UInt32[Array, "members rounds 2"]
 ) -> Int[Array, "members batch"]:
-    """For each member the transitions at these places of a random order of 0 .. count - 1.
+    """For each member the numbers at these places of a random order of 0 .. count - 1.
+
+    Places beyond the end are taken as the last.
 
     Rounds of x + key, x * odd key and x ^ (x >> bits / 2) permute the numbers of so many bits; whatever falls
     beyond ``count`` goes round again until it does not ("cycle walking", Black and Rogaway 2002), and what is
@@ -91,7 +93,9 @@ def shuffled(
             x = x ^ (x >> shift)
         return x
 
-    start = jnp.broadcast_to(rank.astype(jnp.uint32), (keys.shape[0], len(rank)))
+    # A walk comes back only to where the order has numbers: it must begin at one of them.
+    inside = jnp.clip(rank, 0, jnp.maximum(count - 1, 0)).astype(jnp.uint32)
+    start = jnp.broadcast_to(inside, (keys.shape[0], len(rank)))
     walked = jax.lax.while_loop(
         lambda x: jnp.any(x >= limit), lambda x: jnp.where(x >= limit, once(x), x), once(start)
     )
