@@ -1,0 +1,416 @@
+"""LOOP: its planner against Riccati's equation, what it remembers and learns, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import side_by_side as both
+from oracles.deterministic_control import Lqr
+from surefoot.algorithms.planning import loop
+from surefoot.algorithms.planning.loop import Loop, State
+from surefoot.algorithms.planning.planner import Memory, Planner
+from surefoot.algorithms.rl import td3
+from surefoot.data.replay import Replay, Transition
+from surefoot.envs.env import StepResult
+from surefoot.errors import SurefootError
+from surefoot.evaluation.evaluate import evaluate
+from surefoot.networks.dynamics import Ensemble
+from surefoot.task import Box, Discrete, Task
+from surefoot.training import checkpoint
+from surefoot.training.engine import engine_for
+from surefoot.training.fit import fit
+from surefoot.training.metrics import faults
+from surefoot.training.policy_io import load_policy
+from surefoot.worlds.jax_world import JaxWorld
+from surefoot.worlds.world import Steps
+
+PROBLEM = Lqr()
+
+
+@dataclass(frozen=True)
+class Line:
+    """The linear problem as an environment; if asked for, actions above 0 have a cost."""
+
+    costs: bool = False
+    steps: int = 10
+
+    @property
+    def task(self) -> Task:
+        names = ("up",) if self.costs else ()
+        space = Box((1,), (-9.0,), (9.0,))
+        return Task("Line-v0", space, Box((1,), (-1.0,), (1.0,)), names, (0.0,) * len(names), self.steps)
+
+    def reset(self, key: Any) -> Any:
+        return jnp.stack([jax.random.uniform(key, minval=-1.0, maxval=1.0), 0.0])
+
+    def step(self, state: Any, action: Any) -> Any:
+        u = jnp.clip(action[0], -1.0, 1.0)
+        reward = -(PROBLEM.weight * state[0] ** 2 + PROBLEM.price * u**2)
+        cost = jnp.maximum(u, 0.0)[None] if self.costs else jnp.zeros(0)
+        state = jnp.stack([PROBLEM.a * state[0] + PROBLEM.b * u, state[1] + 1])
+        no = jnp.zeros((), bool)
+        return state, StepResult(reward, cost, no, state[1] >= self.steps, no)
+
+    def observe(self, state: Any) -> Any:
+        return state[:1]
+
+
+class Exact(Ensemble):
+    """A model that knows :class:`Line`; actions above ``broken`` lead to no number."""
+
+    broken: float = 9.0
+
+    def predict(self, observation: Any, action: Any) -> Any:
+        x, u = observation[..., 0], action[..., 0]
+        after = jnp.where(u > self.broken, jnp.nan, PROBLEM.a * x + PROBLEM.b * u)
+        columns = [after - x, -(PROBLEM.weight * x**2 + PROBLEM.price * u**2), u][: 2 + self.costs]
+        mean = jnp.stack(columns, axis=-1)
+        mean = jnp.broadcast_to(mean, (self.size, *mean.shape[-2:]))
+        return mean, jnp.full(mean.shape, -60.0)
+
+
+class Quadratic(eqx.Module):
+    """The critic that knows it."""
+
+    p: float
+
+    def __call__(self, observation: Any, action: Any) -> Any:
+        x, u = observation[..., 0], action[..., 0]
+        after = PROBLEM.a * x + PROBLEM.b * u
+        return -(PROBLEM.weight * x**2 + PROBLEM.price * u**2) - PROBLEM.discount * self.p * after**2
+
+
+SEARCH = Loop(
+    plan_horizon=3,
+    population=150,
+    elites=15,
+    cem_iterations=8,
+    particles=1,
+    members=2,
+    model_hidden=(4,),
+    hidden=(4,),
+    discount=PROBLEM.discount,
+)
+
+
+def knowing(settings: Loop, *, costs: bool = False, broken: float = 9.0) -> Planner:
+    """The learner's planner, with the exact model and, where it has a critic, the exact one."""
+    state = settings.init(Line(costs).task, jax.random.key(0))
+    planner = settings.planner(state)
+    model = Exact.create(1, 1, key=jax.random.key(1), members=2, hidden=(4,), costs=int(costs))
+    model = eqx.tree_at(lambda m: m.broken, model, broken)
+    objective = eqx.tree_at(lambda o: o.ensemble, planner.objective, model)
+    if objective.value is not None:
+        objective = eqx.tree_at(lambda o: o.value, objective, Quadratic(PROBLEM.p))
+    return eqx.tree_at(lambda p: p.objective, planner, objective)
+
+
+@eqx.filter_jit
+def closed_loop(planner: Planner, start: Any, steps: int) -> tuple[Any, Any, Memory]:
+    """States, actions and memories from one start in :class:`Line`."""
+
+    def step(carry: Any, key: Any) -> Any:
+        x, memory = carry
+        action, memory = planner.act_with(memory, x[None], key)
+        return (PROBLEM.a * x + PROBLEM.b * action[0], memory), (x, action[0], memory)
+
+    keys = jax.random.split(jax.random.key(3), steps)
+    return jax.lax.scan(step, (start, planner.memory()), keys)[1]
+
+
+# Planning ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_with_the_exact_value_any_horizon_gives_the_optimal_action(horizon: int) -> None:
+    planner = knowing(replace(SEARCH, plan_horizon=horizon))
+    x, u, memory = closed_loop(planner, jnp.asarray(0.9), 5)
+    np.testing.assert_allclose(u, -PROBLEM.gain(PROBLEM.p) * np.asarray(x), atol=0.05)
+    assert np.all(np.asarray(memory.report["plan_dropped"]) == 0)
+    assert np.all(np.isfinite(np.asarray(memory.report["actor_divergence"])))
+
+
+def test_without_a_value_it_is_short_sighted_by_the_known_amount() -> None:
+    settings = replace(SEARCH, plan_horizon=2, terminal="none")
+    assert settings.sequences == 0
+    x, u, _ = closed_loop(knowing(settings), jnp.asarray(0.9), 3)
+    short, best = PROBLEM.gain(PROBLEM.backup(0.0)), PROBLEM.gain(PROBLEM.p)
+    assert best - short > 0.15
+    np.testing.assert_allclose(u, -short * np.asarray(x), atol=0.05)
+
+
+def test_a_plan_is_followed_before_the_next_is_made() -> None:
+    planner = knowing(replace(SEARCH, plan_every=3))
+    x, u, memory = closed_loop(planner, jnp.asarray(0.9), 7)
+    np.testing.assert_array_equal(memory.age, [0, 1, 2, 0, 1, 2, 0])
+    mean = np.asarray(memory.mean)[..., 0]
+    np.testing.assert_array_equal(u, mean[:, 0])
+    for made in (0, 3):  # the next two actions are those of the plan
+        np.testing.assert_array_equal(u[made : made + 3], mean[made])
+    np.testing.assert_allclose(u[:3], -PROBLEM.gain(PROBLEM.p) * np.asarray(x[:3]), atol=0.08)
+    # What is reported is that of the last plan, but the actor's divergence that of each step.
+    assert memory.report["plan_elite_return"][1] == memory.report["plan_elite_return"][0]
+    assert memory.report["actor_divergence"][1] != memory.report["actor_divergence"][0]
+
+
+def test_candidates_that_are_no_numbers_are_dropped_counted_and_told() -> None:
+    """From x = -0.9 the best action is 0.71, but above 0.3 the model breaks."""
+    settings = replace(SEARCH, plan_horizon=2, terminal_action="actor")
+    _, u, memory = closed_loop(knowing(settings, broken=0.3), jnp.asarray(-0.9), 1)
+    assert 0.2 < float(u[0]) <= 0.3
+    dropped = float(memory.report["plan_dropped"][0])
+    assert 50 < dropped < 8 * 155
+    told = faults({"plan_dropped": np.array([0.0, dropped])}, (3, 4))
+    assert (
+        list(told) == ["plans dropped, seed 4"]
+        and "candidates a step were dropped" in told["plans dropped, seed 4"]
+    )
+
+
+def test_safe_plans_keep_the_limit_where_the_best_ones_do_not() -> None:
+    """The cost is the action where it is above 0; the two steps of a plan may cost 0.5."""
+    free = knowing(SEARCH, costs=False)
+    safe = knowing(replace(SEARCH, plan_cost_limits=(0.5,)), costs=True)
+    assert safe.limits == (0.5,) and free.limits is None
+    _, u, _ = closed_loop(free, jnp.asarray(-0.9), 1)
+    assert float(u[0]) == pytest.approx(0.71, abs=0.05)
+    _, u, memory = closed_loop(safe, jnp.asarray(-0.9), 1)
+    assert 0.25 < float(u[0]) < 0.5 + 0.02
+    plan = np.asarray(memory.mean)[0, :2, 0]
+    assert np.maximum(plan, 0).sum() < 0.5 + 0.05
+    assert 0 < float(memory.report["plan_feasible"][0]) < 1
+
+
+def test_gains_are_measured_beside_the_plan() -> None:
+    """With an actor that does nothing, a plan gains over it; over plain CEM it hardly does."""
+    planner = knowing(replace(SEARCH, compare_planners=True))
+    last = planner.actor.network
+    still = jax.tree.map(jnp.zeros_like, last)
+    planner = eqx.tree_at(lambda p: p.actor.network, planner, still)
+    _, _, memory = closed_loop(planner, jnp.asarray(0.9), 1)
+    p, x = PROBLEM.p, 0.9
+    worth = (
+        -p * x**2
+    )  # of the best plan; the actor's own is that of u = 0 at each of three steps, then the best
+    idle, y, discount = 0.0, x, 1.0
+    for _ in range(3):
+        idle -= discount * PROBLEM.weight * y**2
+        y, discount = PROBLEM.a * y, discount * PROBLEM.discount
+    idle -= discount * p * y**2
+    assert float(memory.report["gain_over_actor"][0]) == pytest.approx(worth - idle, abs=0.03)
+    assert abs(float(memory.report["gain_over_cem"][0])) < 0.02
+
+
+# Learning ----------------------------------------------------------------------------------------------
+
+
+TINY = Loop(
+    plan_horizon=2,
+    population=24,
+    elites=6,
+    cem_iterations=3,
+    actor_sequences=2,
+    particles=1,
+    members=2,
+    model_hidden=(16, 16),
+    model_every=40,
+    model_epochs=20,
+    model_batch_size=32,
+    model_learning_rate=3e-3,
+    hidden=(16,),
+    discount=0.8,
+    learning_rate=3e-3,
+    batch_size=32,
+    replay_capacity=512,
+    warm_up=80,
+    steps_per_iteration=20,
+)
+
+
+def test_it_learns_in_a_compiled_world_and_is_exported_and_evaluated(tmp_path: Path) -> None:
+    """Random actions return about -5 an episode, the best ones about -0.5."""
+    world = JaxWorld.create(Line(), 2, jax.random.key(0))
+    run = fit(
+        TINY, world, steps=400, run=tmp_path / "run", log_every=20, evaluate_every=400, progress=False,
+        evaluate_episodes=8,
+    )  # fmt: skip
+    rows = run.metrics()
+    random, late = rows["return"][:4].mean(), rows["return"][-4:].mean()
+    assert random < -2.0 and late > -1.2 and late > 0.5 * random
+    assert np.isnan(rows["plan_usage"][:4]).all() and np.isfinite(rows["plan_usage"][4:]).all()
+    assert np.isnan(rows["model_loss"][0]) and np.isfinite(rows["model_loss"][1:]).all()
+    assert rows["model_loss"][-1] < rows["model_loss"][1]
+    assert np.isnan(rows["critic_loss"][:4]).all() and np.isfinite(rows["critic_loss"][4:]).all()
+    assert rows["eval_return"][-1] > -1.2 and np.isfinite(rows["eval_actor_return"][-1])
+    assert load_policy(run.path).kind == "bounded-gaussian"  # the actor, for NumPy
+    planned, acted = (
+        evaluate(run, episodes=8, actor=actor, out=False, world=world) for actor in (False, True)
+    )
+    assert planned.metrics["return"].estimate > -1.2
+    assert planned.metrics["return"].estimate != acted.metrics["return"].estimate
+    assert any("planner" in note for note in planned.notes) and any("actor" in note for note in acted.notes)
+
+
+def test_resuming_gives_the_same_bits_the_planners_memory_included(tmp_path: Path) -> None:
+    settings = replace(
+        TINY, warm_up=20, steps_per_iteration=4, model_every=20, model_epochs=2, replay_augmentation=True,
+        off_policy="sac",
+    )  # fmt: skip
+    world = JaxWorld.create(Line(steps=7), 1, jax.random.key(0))
+    engine = engine_for(settings, world, None, (0,), 8)
+    tree, _, _ = engine.run(engine.start(), 0)
+    state = jax.tree.map(lambda x: x[0], tree["state"])
+    # 12 of the 32 steps were planned; each adds 3 iterations of 16 transitions
+    assert int(state.simulated.size) == 12 * 48
+    assert int(tree["world"].memory.age[0, 0]) == 0
+    checkpoint.save(tmp_path / "a", engine.saved(tree), {})
+    again = engine.revive(checkpoint.load(tmp_path / "a", engine.template())[0], 8)
+    first, second = (engine.run(each, 8) for each in (tree, again))
+    assert both.same_bits(first[0], second[0]) and both.same_bits(first[1], second[1])
+    simulated = jax.tree.map(lambda x: np.asarray(x[0]), first[0]["state"].simulated.data)
+    assert np.all(np.abs(simulated.action) <= 1) and np.isfinite(simulated.reward).all()
+
+
+def test_steps_that_do_not_divide_over_the_environments_are_named() -> None:
+    world: Any = JaxWorld.create(Line(), 16, jax.random.key(0))
+    state = Loop(hidden=(4,), model_hidden=(4,)).init(world.task, jax.random.key(0))
+    with pytest.raises(SurefootError, match="make it with envs=1"):
+        Loop(hidden=(4,), model_hidden=(4,)).iteration(state, world, jax.random.key(0))
+
+
+def test_batches_mix_real_and_simulated_transitions() -> None:
+    def buffer(reward: float, size: int) -> Replay:
+        replay = Replay.create(Line().task, 64)
+        return eqx.tree_at(
+            lambda r: (r.data.reward, r.size), replay, (jnp.full(64, reward), jnp.asarray(size, jnp.int32))
+        )
+
+    batch = loop.mixed(buffer(0.0, 64), buffer(1.0, 64), jax.random.key(0), 4000, 0.3)
+    assert float(batch.reward.mean()) == pytest.approx(0.3, abs=0.03)
+    empty = loop.mixed(buffer(0.0, 64), buffer(1.0, 0), jax.random.key(0), 100, 0.3)
+    assert float(empty.reward.max()) == 0.0
+
+
+def test_a_buffer_takes_those_rows_that_a_mask_holds_for() -> None:
+    task = Line().task
+    replay = Replay.create(task, 8)
+    new = Transition(
+        jnp.arange(5.0)[:, None], jnp.zeros((5, 1)), jnp.arange(5.0), jnp.zeros((5, 0)),
+        jnp.ones((5, 1)), jnp.zeros(5),
+    )  # fmt: skip
+    replay = replay.add_some(new, jnp.array([True, False, True, True, False]))
+    assert int(replay.size) == 3
+    np.testing.assert_array_equal(replay.data.reward[:4], [0, 2, 3, 0])
+    replay = replay.add_some(new, jnp.ones(5, bool)).add_some(new, jnp.arange(5) == 4)  # goes around
+    np.testing.assert_array_equal(replay.data.reward, [4, 2, 3, 0, 1, 2, 3, 4])
+    assert int(replay.position) == 1 and int(replay.size) == 8
+    with pytest.raises(SurefootError, match="more than the 8 kept"):
+        replay.add_some(jax.tree.map(lambda x: jnp.concatenate([x, x]), new), jnp.ones(10, bool))
+
+
+def test_the_value_of_a_random_policy_leaves_the_policy_as_it_is() -> None:
+    settings = replace(TINY, terminal="random", actor_sequences=None)
+    before = td3.init_agent(settings.off_policy_settings, Line().task, jax.random.key(0))  # type: ignore[arg-type]
+    moved = jax.tree.map(lambda x: x + 1, before)
+    after = loop.held(moved, before)
+    assert both.same_bits((after.actor, after.target_actor), (before.actor, before.target_actor))
+    assert both.same_bits((after.critics, after.updates), (moved.critics, moved.updates))
+    assert (
+        settings.sequences == 0
+        and settings.planner(settings.init(Line().task, jax.random.key(0))).actor is None
+    )
+
+
+def test_random_actions_come_first_and_nothing_is_planned_for_them() -> None:
+    state = TINY.init(Line().task, jax.random.key(0))
+    assert bool(TINY.policy(state).uniform)
+    later = eqx.tree_at(lambda s: s.steps, state, jnp.asarray(80, jnp.int32))
+    assert not bool(TINY.policy(later).uniform)
+    world = JaxWorld.create(Line(), 2, jax.random.key(0))
+    after, batch = world.collect(TINY.policy(state), Steps(40), jax.random.key(1))
+    assert np.isnan(np.asarray(batch.memory.report["plan_elite_return"])).all()
+    assert np.asarray(batch.action).std() == pytest.approx(3**-0.5, abs=0.1)
+    assert isinstance(after.memory, Memory)
+
+
+# What is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"plan_horizon": 0}, "plan_horizon"),
+        ({"population": 0}, "population"),
+        ({"elites": 0}, "elites"),
+        ({"elites": 106}, "more than the 105 candidates"),
+        ({"cem_iterations": 0}, "iterations"),
+        ({"particles": 0}, "particles"),
+        ({"plan_every": 6}, "plan_every"),
+        ({"members": 0}, "members"),
+        ({"actor_sequences": -1}, "actor_sequences"),
+        ({"off_policy": "td4"}, "Did you mean 'td3'"),
+        ({"terminal": "learnt"}, "Did you mean 'learned'"),
+        ({"terminal": "none", "actor_sequences": 5}, "actor_sequences must be 0"),
+        ({"plan_horizon": 1, "plan_cost_limits": (1.0,)}, "no model step"),
+        ({"plan_horizon": 1, "replay_augmentation": True, "plan_every": 1}, "no model step"),
+        ({"replay_augmentation": True, "plan_every": 2}, "plan_every"),
+        ({"plan_cost_limits": (-1.0,)}, "plan_cost_limits"),
+        ({"compare_planners": True, "actor_sequences": 0}, "compare_planners"),
+        ({"discount": 1.0}, "discount"),
+        ({"hidden": ()}, "hidden"),
+        ({"simulated_share": 1.5}, "simulated_share"),
+        ({"updates_per_step": 0.01}, "updates_per_step"),
+        ({"model_patience": 3}, "holdout"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(SurefootError, match=said):
+        Loop(**options)
+
+
+SPACE = Box((1,), (-9.0,), (9.0,))
+BOUNDED = Box((1,), (-1.0,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "said"),
+    [
+        (Task("A-v0", SPACE, Discrete(9)), {}, "discrete actions"),
+        (Task("A-v0", SPACE, Box((1,), (-np.inf,), (np.inf,))), {}, "without bounds"),
+        (Task("A-v0", SPACE, BOUNDED), {"reward_model": "known"}, "No reward is known for 'A-v0'"),
+        (Task("A-v0", SPACE, BOUNDED), {"plan_cost_limits": (1.0,)}, "reports no cost"),
+        (
+            Task("A-v0", SPACE, BOUNDED, ("a", "b", "c"), (0.0,) * 3),
+            {"plan_cost_limits": (1.0, 2.0)},
+            "has 3 constraints",
+        ),
+    ],
+    ids=["discrete", "unbounded", "unknown-reward", "no-cost", "three-costs"],
+)
+def test_tasks_that_do_not_fit_are_named(task: Task, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(SurefootError, match=said):
+        Loop(hidden=(4,), model_hidden=(4,), **options).init(task, jax.random.key(0))
+
+
+def test_known_rewards_and_ends_are_taken_where_they_are_known() -> None:
+    task = Task("InvertedPendulum-v5", Box((4,), (-9.0,) * 4, (9.0,) * 4), Box((1,), (-3.0,), (3.0,)))
+
+    def planner(**options: Any) -> Planner:
+        settings = Loop(hidden=(4,), model_hidden=(4,), **options)
+        state: State = settings.init(task, jax.random.key(0))
+        assert state.model.ensemble.rewards == ("reward_model" not in options)
+        return settings.planner(state)
+
+    usual, known, none = planner(), planner(reward_model="known"), planner(termination_model="none")
+    fallen = jnp.array([0.0, 0.5, 0.0, 0.0])
+    assert usual.objective.reward is None and none.objective.termination is None
+    assert bool(usual.objective.termination(fallen, jnp.zeros(1), fallen))  # type: ignore[misc]
+    assert float(known.objective.reward(fallen, jnp.zeros(1), fallen)) == 0.0  # type: ignore[misc]
