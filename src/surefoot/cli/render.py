@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST = 400
 """Pictures an episode."""
+PLAYED = 200
+"""Pictures of an episode that is played for them; of a longer one every second (third, ...) step is shown."""
 
 LESSON = """\
 Draw a run's policy at work. On the Marble Maze the episodes are those of `surefoot evaluate`; in an
@@ -120,15 +122,19 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     policy = load_policy(run.path, options.seed)
     rng = np.random.default_rng(0)
     env = adapter.factory()
+    horizon = adapter.task.horizon
+    every, last = (1, LONGEST - 1) if horizon is None else (-(-horizon // PLAYED), horizon)
     episodes = []
     for number in range(options.episodes):
         raw, observation = adapter.reset(env, seed=number)
         frames = [_picture(env, run)]
-        for step in range(1, LONGEST):
+        for step in range(1, last + 1):
             outcome = adapter.step(env, raw, np.asarray(policy.act(observation, rng)), step)
             raw, observation = outcome.raw, outcome.observation
-            frames.append(_picture(env, run))
-            if outcome.terminated or outcome.truncated:
+            ended = outcome.terminated or outcome.truncated
+            if ended or step % every == 0:
+                frames.append(_picture(env, run))
+            if ended:
                 break
         episodes.append(frames)
     env.close()

@@ -15,8 +15,8 @@ SPEED = 2.0
 """Times faster than real time: a decision of 0.2 s is shown for 0.1 s."""
 MILLISECONDS = round(200 / SPEED)
 _COLOURS = 64
-_KEPT = ((24, 92, 140), (208, 46, 40), (56, 120, 72))
-"""Colours of small things (trail, alarm, goal) that would be lost among those of the wood."""
+_KEPT = ((24, 92, 140), (208, 46, 40), (56, 120, 72), (0, 215, 215), (240, 220, 30))
+"""Colours of small things (trail, alarm, goal; vases, box) that would be lost among those of the ground."""
 
 
 def maze_frames(
