@@ -151,8 +151,8 @@ class Scale:
     seeds: int
     steps: Mapping[str, int]
     """Robot -> environment steps of a method."""
-    start_steps: int
-    """Of a safe start, critics included."""
+    start_steps: Mapping[str, int]
+    """Robot -> those of a safe start, critics included."""
     episodes: int
     """By which the last policy is judged, beside the training."""
     hidden: int = 64
@@ -174,7 +174,7 @@ SCALES = {
         ("PointGoal1", "CarPush1"),
         seeds=1,
         steps={"Point": 600, "Car": 600},
-        start_steps=400,
+        start_steps={"Point": 400, "Car": 400},
         episodes=2,
         hidden=8,
         envs=4,
@@ -185,14 +185,14 @@ SCALES = {
         ("PointGoal1", "PointGoal2", "PointPush1", "PointPush2", "CarGoal1", "CarPush1", "DoggoGoal1"),
         seeds=2,
         steps={"Point": 3_000_000, "Car": 3_000_000, "Doggo": 990_000},
-        start_steps=1_500_000,
+        start_steps={"Point": 1_500_000, "Car": 1_500_000, "Doggo": 300_000},
         episodes=30,
     ),
     "paper": Scale(
         tuple(TASKS),
         seeds=3,
         steps={"Point": 20_010_000, "Car": 20_010_000, "Doggo": 20_010_000},
-        start_steps=3_000_000,
+        start_steps={"Point": 3_000_000, "Car": 3_000_000, "Doggo": 3_000_000},
         episodes=100,
         hidden=256,
     ),
@@ -237,7 +237,7 @@ def start(scale: str, task: str, seed: int) -> Cell:
             **networks("safe-start", at.hidden),
         },
         world=_world(at),
-        steps=at.start_steps,
+        steps=at.start_steps[robot(task)],
         seeds=(seed,),
         episodes=at.episodes,
         training_metrics=("return", "cost/cost", "unsafe_epochs"),
