@@ -1,9 +1,9 @@
 """What sleeping objects change: the safety tasks in ``fast`` and in ``parity`` physics, episode by episode.
 
 Both play the same episodes (seeds, layouts, policy, chance) of the six tasks with the most contacts.
-``driver`` heads straight for the goal, or pushes the box there, through whatever stands in the way;
-``random`` holds uniform actions for five steps. Given are the means in both, and the mean difference of an
-episode with a 95 % interval.
+``driver`` heads straight for the goal, or pushes the box there, through whatever stands in the way; ``gait``
+swings Doggo's legs, which carries it away somewhere. Given are the means in both, and the mean difference
+of an episode with a 95 % interval.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ POLICIES = {
     "PointPush2": "driver",
     "CarGoal2": "driver",
     "CarPush2": "driver",
-    "DoggoGoal2": "random",
-    "DoggoPush2": "random",
+    "DoggoGoal2": "gait",
+    "DoggoPush2": "gait",
 }
 
 
@@ -71,13 +71,9 @@ def play(name: str, physics: str, given: Any) -> dict[str, Any]:
     simulation.reset(np.arange(worlds), list(range(worlds)))
     rng = np.random.default_rng(0)
     sums = {what: np.zeros(worlds) for what in ("return", "cost", "goals")}
-    actions = np.zeros((worlds, simulation.model.compiled.nu))
     for step in range(given.steps):
-        noise = rng.uniform(-1, 1, actions.shape)
-        if POLICIES[name] == "driver":
-            actions = driver(simulation, noise)
-        elif step % 5 == 0:
-            actions = noise
+        noise = rng.uniform(-1, 1, (worlds, simulation.model.compiled.nu))
+        actions = driver(simulation, noise) if POLICIES[name] == "driver" else gait(step, noise)
         outcome = simulation.step(actions)
         sums["return"] += outcome.reward
         sums["cost"] += (outcome.raw_costs > 0).any(axis=1)
@@ -104,6 +100,20 @@ def driver(simulation: Any, noise: Any) -> Any:
     if car:
         return 0.02 * (np.stack([ahead + turn, ahead - turn], axis=1) + 0.2 * noise)
     return np.stack([0.05 * ahead, turn], axis=1) + [0.01, 0.1] * noise
+
+
+def gait(step: int, noise: Any) -> Any:
+    """Actions ``[worlds, 12]`` of Doggo: opposite legs swing together, a little unsteadily.
+
+    Found by chance among 384 gaits; it makes good about a metre in 80 steps.
+    """
+    import numpy as np
+
+    legs = np.array([0, np.pi, 0, np.pi])
+    phases = 2 * np.pi * step / 8 + np.array([[1.87], [3.09], [0.01]]) + legs  # hips z, hips y, ankles
+    return (
+        np.array([[-0.01], [-0.09], [0.31]]) + np.array([[0.86], [0.86], [0.8]]) * np.sin(phases)
+    ).ravel() + 0.2 * noise
 
 
 if __name__ == "__main__":
