@@ -64,6 +64,12 @@ class Task:
                 f"Task '{self.name}' names {len(self.constraints)} constraints "
                 f"but gives {len(self.limits)} limits; give one limit a constraint."
             )
+        for name, limit in zip(self.constraints, self.limits, strict=True):
+            if not limit >= 0:  # NaN too
+                raise SurefootError(
+                    f"Task '{self.name}' gives the limit {limit:g} for the cost '{name}'; "
+                    "a limit is the cost of an episode, from 0."
+                )
 
     @property
     def discrete_actions(self) -> int:

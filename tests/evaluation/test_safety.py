@@ -95,6 +95,7 @@ def test_limits_by_hand_come_before_those_of_the_run_and_the_task():
     assert limits_of(names, task, {"cost_limits": [5.0]}) == (5.0, 5.0)
     assert limits_of(names, task, {"cost_limits": [5.0, 6.0]}, (7.0,)) == (7.0, 7.0)
     assert limits_of((), (), {}) == ()
+    assert limits_of(names, (math.inf, 2.0), {}) == (0.0, 2.0)
     with pytest.raises(SurefootError, match=r"3 numbers for 2 constraints \(a, b\)"):
         limits_of(names, task, {}, (1.0, 2.0, 3.0))
     with pytest.raises(SurefootError, match="cost_limits"):

@@ -117,9 +117,11 @@ def limits_of(
 ) -> tuple[float, ...]:
     """d, one a constraint: those ``given`` by hand, else the run's ``cost_limits``, else the task's own.
 
-    One number stands for all constraints. Raises :class:`SurefootError` for numbers that do not fit.
+    One number stands for all constraints; an infinite limit of a task is none, 0. Raises
+    :class:`SurefootError` for numbers that do not fit.
     """
     limits = given if given is not None else options.get("cost_limits") or of_task
+    limits = [0.0 if given is None and limit == math.inf else limit for limit in limits]
     for limit in limits:
         check_range("cost_limits", limit, low=0, high=math.inf, open_high=True)
     if given is not None and not constraints:
@@ -129,7 +131,7 @@ def limits_of(
             f"cost_limits has {len(limits)} numbers for {len(constraints)} constraints "
             f"({', '.join(constraints)}); give one each, or one for all."
         )
-    return tuple(map(float, limits if len(limits) == len(constraints) else list(limits) * len(constraints)))
+    return tuple(map(float, limits if len(limits) == len(constraints) else limits * len(constraints)))
 
 
 def evidence(

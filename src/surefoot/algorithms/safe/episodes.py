@@ -20,7 +20,9 @@ T = TypeVar("T")
 
 
 def check_limits(given: tuple[float, ...] | None) -> None:
-    """Raises :class:`SurefootError` for a limit that is no finite number from 0."""
+    """Raises :class:`SurefootError` for a limit that is no finite number from 0, or for no limit at all."""
+    if given is not None and not given:
+        raise SurefootError("cost_limits is empty; give one limit a constraint, or leave it out.")
     for limit in given or ():
         check_range("cost_limits", limit, low=0, high=float("inf"), open_high=True)
 

@@ -31,7 +31,7 @@ def started_critics(mine: Critics, given: Any) -> Critics:
     if not isinstance(given, Critics) or len(given.costs) != len(mine.costs):
         return mine
     for old, new in zip((mine.reward, *mine.costs), (given.reward, *given.costs), strict=True):
-        check_same("critics", old, new, "--critic-hidden")
+        check_same("critic", old, new, "--critic-hidden")
     return given
 
 
