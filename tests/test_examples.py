@@ -98,6 +98,15 @@ def test_avoid_a_region_by_density_zero(here, traced, capsys):
     np.testing.assert_array_equal(np.isneginf(logs), [True, True, False])
 
 
+def test_plan_with_your_own_model(capsys):
+    example("plan_with_your_own_model").main()
+    rows = re.findall(r"(\d+) +([\d.]+)\n", capsys.readouterr().out)
+    careless, careful, learned = ((int(inside), float(far)) for inside, far in rows)
+    assert careless[0] > 2 and careless[1] < 0.2
+    assert careful[0] == 0 and careful[1] < 0.2
+    assert learned[0] <= 1 and learned[1] < 0.4
+
+
 def whole(name: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py")],
