@@ -239,6 +239,9 @@ def test_a_task_of_ones_own() -> None:
     "options, words",
     [
         ({"hazard": 3}, "Did you mean 'hazards'"),
+        ({"action_noise": 0.1}, "Unknown option"),
+        ({"vases_displace_cost": 1.0}, "Unknown option"),
+        ({"reward_orientation": True}, "Unknown option"),
         ({"cost_form": "sum"}, "Unknown cost_form 'sum'"),
         ({"camera": "tops"}, "Did you mean 'top'"),
         ({"render_mode": "human"}, "Unknown render_mode"),

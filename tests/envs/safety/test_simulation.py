@@ -302,16 +302,40 @@ def test_a_world_does_not_depend_on_its_neighbours_or_on_threads() -> None:
         assert all_of_them.reward[2] == alone.reward[0]
 
 
-def test_fast_and_parity_agree_until_something_is_touched() -> None:
-    """The robot is the same to a hair; costs over many steps are, too."""
-    for name in ("PointGoal2", "CarPush2"):
-        fast, parity = (_started(known_task(name), 4, physics=physics) for physics in ("fast", "parity"))
-        differ = 0
-        for action in _actions(fast, 50):
-            one, two = fast.step(action), parity.step(action)
-            differ += int(((one.raw_costs > 0).any(axis=1) != (two.raw_costs > 0).any(axis=1)).sum())
-        assert differ <= 4  # of 200
-        assert np.median(np.abs(fast.robot - parity.robot)) < 1e-6
+@pytest.mark.parametrize("name", ["PointGoal2", "CarPush2", "DoggoGoal2"])
+def test_fast_and_parity_agree_until_something_is_touched(name: str) -> None:
+    """The robot is the same to a hair; costs and returns over many steps are, too."""
+    fast, parity = (_started(known_task(name), 4, physics=physics) for physics in ("fast", "parity"))
+    differ, returns = 0, np.zeros((2, 4))
+    for action in _actions(fast, 50):
+        one, two = fast.step(action), parity.step(action)
+        differ += int(((one.raw_costs > 0).any(axis=1) != (two.raw_costs > 0).any(axis=1)).sum())
+        returns += one.reward, two.reward
+    assert differ <= 4  # of 200
+    assert np.median(np.abs(fast.robot - parity.robot)) < 1e-6
+    assert np.abs(np.diff(returns, axis=0)).max() < 0.02
+
+
+def test_a_step_is_one_call_and_a_reset_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation, calls = _started(known_task("CarGoal2"), 2), []
+    batch = simulation.batch
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            if name in ("step", "forward", "reset"):
+                calls.append(name)
+            return getattr(batch, name)
+
+    def refuse(*words: Any, **options: Any) -> None:
+        raise AssertionError("a model was made")
+
+    monkeypatch.setattr(simulation, "batch", Counting())
+    for name in ("build", "mujoco"):
+        monkeypatch.setattr(f"surefoot.envs.safety.simulation.{name}", refuse)
+    simulation.step(np.zeros((2, 2)))
+    assert calls == ["step"]
+    simulation.reset(np.arange(2))
+    assert calls == ["step", "reset", "forward"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_what_is_not_possible_is_said(changes: dict, words: str) -> None:
     with pytest.raises(SurefootError) as caught:
         replace(Task(), **changes)
     assert words in str(caught.value)
+
+
+def test_a_task_is_a_plain_value() -> None:
+    """It can be compared, hashed and written down; arrays as defaults would forbid it."""
+    assert len({Task(), Task(), known_task("PointGoal1"), Task(hazards=9)}) == 2
+    written = json.loads(json.dumps(asdict(known_task("CarPush2"))))
+    assert Task(**{**written, "costs": tuple(written["costs"])}) == known_task("CarPush2")
 
 
 def test_unknown_name() -> None:
