@@ -264,7 +264,7 @@ def test_exploration_noise_has_its_price_and_the_limit_is_the_runs(walk):
     assert again == replace(found, tables={})
     text = table(found)
     assert with_noise.sentence in text and without.sentence in text
-    assert "training_unsafe_epochs" in text and "greedy" in text
+    assert "training_unsafe_epochs" in text and "greedy" in text and "train starts" not in text
 
 
 def test_limits_and_tail_by_hand(walk):

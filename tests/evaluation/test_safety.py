@@ -39,7 +39,7 @@ def test_a_limit_is_shown_broken_or_neither(costs):
     mean = costs.mean()
     for limit, shown, broken, words in (
         (40.0, True, False, "is below the limit 40 with 95 % confidence"),
-        (mean, False, False, "not shown: that"),
+        (mean, False, False, "it is not shown that the expected cost"),
         (10.0, False, True, "is above the limit 10 with 95 % confidence"),
     ):
         (found,) = evidence(table(costs), ("harm",), (limit,))

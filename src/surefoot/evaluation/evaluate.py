@@ -476,8 +476,8 @@ def table(evaluation: Evaluation) -> str:
     heads = {"": "train starts", "test_": "test starts"}
     heads |= {f"greedy_{prefix}": f"{head}, greedy" for prefix, head in list(heads.items())}
     prefixes = [prefix for prefix in heads if f"{prefix}return" in evaluation.metrics]
-    if prefixes == [""]:
-        heads[""] = "estimate"
+    if not any("test_" in prefix for prefix in prefixes):
+        heads |= {"": "sampled", "greedy_": "greedy"} if len(prefixes) > 1 else {"": "estimate"}
     names = [name for name in evaluation.metrics if not name.startswith(("test_", "greedy_"))]
     title = " on ".join(filter(None, (evaluation.method, evaluation.environment)))
     grid = Table(title=title, title_justify="left", caption_justify="left")

@@ -68,7 +68,7 @@ class Evidence:
         if self.broken:
             text, bound = claim.format("above"), f"lower bound {_number(self.cost.lower)}"
         else:
-            text = claim.format("below") if self.shown else f"not shown: that {claim.format('below')}"
+            text = claim.format("below") if self.shown else f"it is not shown that {claim.format('below')}"
             bound = f"upper bound {_number(self.upper)}" if math.isfinite(self.upper) else self._why_none
             if math.isfinite(self.cost.upper) and math.isfinite(self.free):
                 bound += f", {_number(self.free)} whatever the distribution of costs"
