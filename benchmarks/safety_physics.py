@@ -9,6 +9,7 @@ of an episode with a 95 % interval.
 from __future__ import annotations
 
 import math
+from importlib.metadata import version
 from typing import Any
 
 from common import cores, finish, machine, parser, pin
@@ -36,7 +37,7 @@ def main() -> None:
             "benchmark": "safety_physics",
             "episodes": given.episodes,
             "steps": given.steps,
-            "machine": machine(),
+            "machine": machine() | {"mujoco": version("mujoco")},
             "tasks": {name: compare(name, given) for name in given.tasks},
         },
         given.out,
