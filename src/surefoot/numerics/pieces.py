@@ -27,7 +27,7 @@ def summed_gradient(
     data: PyTree,
     *,
     rows: int = ROWS,
-) -> tuple[Parameters, PyTree]:
+) -> tuple[Any, PyTree]:
     """Gradient of ``error(parameters, data)`` with its auxiliary output, both of them sums over the rows.
 
     ``data`` is a tree of arrays with rows as their first axis. Rows of zeros are added so that the pieces are
