@@ -185,8 +185,7 @@ class Loop(eqx.Module):
     simulated_per_step: int = 48
     """Simulated transitions that an environment step adds, at least."""
     compare_planners: bool = False
-    """Plan by plain CEM as well, without acting on it, and log what CEM-AG gains (Figure 2.9). Doubles the
-    time of planning."""
+    """Log what CEM-AG gains over plain CEM (Figure 2.9), at twice the time of planning."""
     warm_up: int = 1000
     """Environment steps of uniformly random actions, without gradient updates, at the start."""
     steps_per_iteration: int = 1

@@ -268,8 +268,6 @@ def roll(
     def step(number: Array, carry: tuple[Replay, Array, Array, Array]) -> tuple[Replay, Array, Array, Array]:
         simulated, state, alive, dropped = carry
         key_act, key_model = jax.random.split(jax.random.fold_in(key_steps, number))
-        start = replay.sample(key_start, settings.rollouts).observation
-        state = jnp.where(number == 0, start, state)  # drawn here, since most calls make no step at all
         action = agent.actor.act(state, key_act)
         found = ensemble.step_any(state, action, key_model, balanced=True)
         after = found.next_observation
@@ -283,10 +281,14 @@ def roll(
         dropped += jnp.sum(alive & ~sound)
         return simulated, jnp.where(sound[:, None], after, state), alive & sound & ~over, dropped
 
-    nowhere = jnp.zeros((settings.rollouts, ensemble.observation_size))
-    begin = simulated, nowhere, jnp.ones(settings.rollouts, bool), jnp.zeros(())
-    simulated, _, _, dropped = jax.lax.fori_loop(0, length, step, begin)
-    return simulated, dropped
+    def begin(simulated: Replay) -> tuple[Replay, Array]:
+        start = replay.sample(key_start, settings.rollouts).observation
+        first = simulated, start, jnp.ones(settings.rollouts, bool), jnp.zeros(())
+        simulated, _, _, dropped = jax.lax.fori_loop(0, length, step, first)
+        return simulated, dropped
+
+    # Most calls make no step at all; nothing is drawn for them.
+    return jax.lax.cond(length > 0, begin, lambda simulated: (simulated, jnp.zeros(())), simulated)
 
 
 def improve(
