@@ -16,6 +16,7 @@ hardly vary are not magnified. :mod:`surefoot.networks.dynamics_fit` fits it.
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Self
 
 import equinox as eqx
@@ -119,13 +120,16 @@ class Ensemble(eqx.Module):
             raise SurefootError(f"hidden = {hidden}: give the width of at least one hidden layer.")
         outputs = observation_size + rewards + costs
         sizes = (observation_size + action_size, *hidden, 2 * outputs)
-        keys = jax.random.split(key, len(sizes) - 1)
-        weights = tuple(
-            jax.random.truncated_normal(k, -2.0, 2.0, (members, n_in, n_out)) / (2 * math.sqrt(n_in))
-            for k, n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+        ends = list(accumulate(members * n_in * n_out for n_in, n_out in layers))
+        # One draw for all: a draw an array takes several times as long to compile.
+        draws = jnp.split(jax.random.truncated_normal(key, -2.0, 2.0, (ends[-1],)), ends[:-1])
+        weights = (
+            x.reshape(members, n_in, n_out) / (2 * math.sqrt(n_in))
+            for x, (n_in, n_out) in zip(draws, layers, strict=True)
         )
         networks = Members(
-            weights,
+            tuple(weights),
             tuple(jnp.zeros((members, n_out)) for n_out in sizes[1:]),
             jnp.full((members, outputs), MAX_LOG_VARIANCE),
             jnp.full((members, outputs), MIN_LOG_VARIANCE),
