@@ -64,8 +64,8 @@ class Seeds:
         ours, base = self.returned(task, method), self.returned(task, "PPO")
         if ours is None or base is None or not base.estimate > 0:
             return None
-        ends = (max(0.0, x / base.estimate) for x in (ours.estimate, ours.lower, ours.upper))
-        return Estimate(*ends, ours.n)
+        middle, low, high = (max(0.0, x / base.estimate) for x in (ours.estimate, ours.lower, ours.upper))
+        return Estimate(middle, low, high, ours.n)
 
     def tasks(self) -> list[str]:
         """Those with a record of any method."""
