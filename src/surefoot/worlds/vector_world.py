@@ -127,7 +127,7 @@ class VectorWorld:
     @property
     def can_save(self) -> bool:
         """Whether :meth:`save` can be called: the vector can ``save()`` and ``restore(arrays)`` itself."""
-        env = self.simulators.stepping(self.envs)
+        env = self.simulators.playing(1)
         return hasattr(env, "save") and hasattr(env, "restore")
 
     def save(self) -> dict[str, np.ndarray]:
