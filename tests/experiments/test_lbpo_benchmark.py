@@ -3,7 +3,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surefoot.experiments import SCALES, Cell, lbpo_backtracks, lbpo_beta
+from surefoot.experiments import (
+    SCALES,
+    Cell,
+    lbpo_backtracks,
+    lbpo_beta,
+    lbpo_robustness,
+)
 from surefoot.experiments.identity import digests
 from surefoot.experiments.lbpo_backtracks_page import Counts, counted
 from surefoot.experiments.lbpo_backtracks_page import claims as backtrack_claims
@@ -66,12 +72,13 @@ def test_published_numbers_agree_with_each_other():
 
 def test_other_experiments_have_the_very_same_cells():
     for scale in SCALES:
-        ours = {cell.name: digests(cell)[0] for cell in cells(scale)}
+        ours = {cell.name: digests(cell)[0] for cell in (*cells(scale), *lbpo_robustness.cells(scale))}
         for other in (lbpo_backtracks, lbpo_beta):
             shared = [cell for cell in other.cells(scale) if cell.name in ours]
             assert shared and all(digests(cell)[0] == ours[cell.name] for cell in shared)
-    (usual,) = (c for c in lbpo_beta.cells("laptop") if c.name == "PointGoal1-seed0/LBPO")
-    assert usual.options["beta"] == 0.005
+    usual = [cell for cell in lbpo_beta.cells("laptop") if cell.method == "LBPO"]
+    assert [cell.options["beta"] for cell in usual] == [0.005, 0.005]
+    assert usual[0] in lbpo_robustness.cells("laptop") and usual[1] in cells("laptop")
 
 
 # Numbers --------------------------------------------------------------------------------------------

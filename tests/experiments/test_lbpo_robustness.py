@@ -133,7 +133,7 @@ def test_page_of_beta(tmp_path):
     for cell in lbpo_beta.cells("laptop"):
         if "beta" not in cell.options:
             continue
-        beta, walk = cell.options["beta"], cell.setting == lbpo_beta.WALK
+        beta, walk = cell.options["beta"], cell.environment == "NoisyWalk-v0"
         if walk:
             costs = {"eval_cost/distance": lbpo_beta.expected(beta) - beta}
             made.append(record_of(cell, {"eval_unsafe_epochs": 0.1 - beta, **costs}, 1e-4))
@@ -150,6 +150,6 @@ def test_page_of_beta(tmp_path):
         assert f"lbpo-beta/{name}.svg" in text
     made[2]["metrics"]["eval_cost/distance"] = number(1.95, 0.01)  # beta = 0.002 costs more than 0.001
     missed = [claim.where for claim in lbpo_beta_page.claims(made) if not claim.verdict.holds]
-    assert missed == ["noisy-walk, beta 0.002 and 0.001"]
+    assert missed == ["noisy walk, beta 0.002 and 0.001"]
     bare = lbpo_beta_page.write([], "laptop", tmp_path / "none").read_text()
     assert "lbpo-beta/barrier.svg" in bare and "Not run." in bare

@@ -273,7 +273,7 @@ def cell(
         steps=at.steps[robot(task)],
         seeds=(seed,),
         episodes=at.episodes,
-        published={} if label else about.published(method),
+        published=about.published(method) if label in ("", method) else {},
         training_metrics=("return", "cost/cost", "unsafe_epochs"),
         source=None if method == "PPO" else start(scale, task, seed),
         takes={} if method == "PPO" else {"start": {"critics": True}},

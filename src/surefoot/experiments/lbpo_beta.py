@@ -7,8 +7,9 @@ Two parts:
   the noisy walk  where it can be said beforehand what beta does: reward and cost are the same, so LBPO's step
                   turns around where the price of the cost is 1, at beta / eps = 1, which is a cost of
                   2 - 100 beta; below the walk back's 1.4 no policy goes
-  PointGoal1      with the betas of the thesis, one seed; that with 0.005 is the cell of ``lbpo-benchmark``,
-                  which is taken over if it is finished
+  PointGoal1      with the betas of the thesis, one seed
+The cells with the usual beta, 0.005, are those of ``lbpo-robustness`` and ``lbpo-benchmark``, which are taken
+over if they are finished.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ SEARCHED = (0.005, 0.008, 0.01, 0.02)
 """Values of the thesis."""
 WALKED = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01)
 """Values on the noisy walk: the last two are expected to hold the policy at its start."""
-WALK = "noisy-walk"
-"""Setting of the part on the noisy walk."""
 FLOOR = 1.4
 """Cost of the walk back with exploration: about the least that is possible."""
 
@@ -59,7 +58,7 @@ def cells(scale: str) -> tuple[Cell, ...]:
         lbpo_robustness.walk(
             begin,
             label(beta),
-            setting=WALK,
+            setting=lbpo_robustness.setting(at.count),
             algorithm="lbpo",
             options={"beta": beta, "exploration": EXPLORATION},
             count=at.count,
@@ -73,14 +72,13 @@ def cells(scale: str) -> tuple[Cell, ...]:
     for seed in range(at.seeds):
         made.append(lbpo_benchmark.start(scale, TASK, seed))
         for beta in at.searched:
-            own = "" if beta == USUAL else label(beta)
-            made.append(lbpo_benchmark.cell(scale, TASK, seed, "LBPO", label=own, beta=beta))
+            made.append(lbpo_benchmark.cell(scale, TASK, seed, "LBPO", label=label(beta), beta=beta))
     return tuple(made)
 
 
 def label(beta: float) -> str:
-    """Of the method with that beta."""
-    return f"beta={beta:g}"
+    """Of the method with that beta; the usual one has that of the other experiments."""
+    return "LBPO" if beta == USUAL else f"beta={beta:g}"
 
 
 def expected(beta: float) -> float:

@@ -13,8 +13,8 @@ import numpy as np
 from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_benchmark import LIMIT as TASK_LIMIT
-from surefoot.experiments.lbpo_beta import EXPERIMENT, TASK, WALK, expected
-from surefoot.experiments.lbpo_robustness import LIMIT
+from surefoot.experiments.lbpo_beta import EXPERIMENT, TASK, expected
+from surefoot.experiments.lbpo_robustness import ENVIRONMENT, LIMIT
 from surefoot.experiments.results import (
     Claim,
     Record,
@@ -28,6 +28,7 @@ from surefoot.experiments.results import (
 from surefoot.experiments.training_metrics import UNSAFE, Curve
 from surefoot.training.run import atomic_write
 
+WALK = "noisy walk"
 SLACK = 0.15
 """How far from the prediction the cost may be."""
 SHOWN = (0.001, 0.005, 0.02)
@@ -42,15 +43,15 @@ def betas(records: Iterable[Record], place: str) -> dict[float, list[Record]]:
     """beta, rising -> its records: one on the noisy walk, one a seed on the safety task."""
     found: dict[float, list[Record]] = {}
     for record in records:
-        here = record["setting"] == WALK if place == WALK else record["setting"].startswith(f"{place}-")
-        if here and "beta" in record["options"]:
+        here = WALK if record["environment"] == ENVIRONMENT else TASK
+        if here == place and "beta" in record["options"]:
             found.setdefault(record["options"]["beta"], []).append(record)
     return dict(sorted(found.items()))
 
 
 def cost_of(record: Record) -> Estimate | None:
     """True cost at the end on the noisy walk; on the safety task that of the last policy."""
-    name = "eval_cost/distance" if record["setting"] == WALK else "cost/cost"
+    name = "eval_cost/distance" if record["environment"] == ENVIRONMENT else "cost/cost"
     return metric(record, name)
 
 
@@ -84,7 +85,7 @@ def _falls(low: float, one: Record, high: float, other: Record) -> Claim:
     less, more = cost_of(other), cost_of(one)
     return Claim(
         "A larger beta keeps the cost lower",
-        f"{one['setting']}, beta {high:g} and {low:g}",
+        f"{WALK if one['environment'] == ENVIRONMENT else one['setting']}, beta {high:g} and {low:g}",
         f"{show('cost', less)} against {show('cost', more)}",
         below(less, more),
     )
@@ -230,7 +231,7 @@ def _walk_figures(records: Sequence[Record], folder: Path) -> None:
     panels: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for beta, (record, *_) in walked.items():
         curve = Curve.from_dict(record["curves"]["eval_cost/distance"])
-        panels.setdefault(("noisy walk", row), {})[f"beta = {beta:g}"] = (
+        panels.setdefault((WALK, row), {})[f"beta = {beta:g}"] = (
             curve.steps / record["log_every"],
             curve.values,
         )
@@ -239,5 +240,5 @@ def _walk_figures(records: Sequence[Record], folder: Path) -> None:
         places = np.array(list(walked))
         ends = np.array([found[0]["per_seed"]["eval_cost/distance"] for found in walked.values()]).T
         goal = np.array([[expected(beta) for beta in walked]])
-        settled = {("noisy walk", row): {"LBPO": (places, ends), "expected": (places, goal)}}
+        settled = {(WALK, row): {"LBPO": (places, ends), "expected": (places, goal)}}
         figures.curves(settled, folder / "settled.svg", along="beta", limits={row: LIMIT}, log=True)
