@@ -103,6 +103,11 @@ class ModelObjective(eqx.Module):
         self, observation: Float[Array, " obs"], actions: Float[Array, "n horizon act"], key: PRNGKeyArray
     ) -> Scores:
         """Scores of the sequences; ``key`` is consumed for the particles' noise."""
+        return one_by_one_on_cpu(self._evaluate, observation, actions, key)
+
+    def _evaluate(
+        self, observation: Float[Array, " obs"], actions: Float[Array, "n horizon act"], key: PRNGKeyArray
+    ) -> Scores:
         n, horizon, _ = actions.shape
         k = self.steps(horizon)
         key_noise, key_draw = jax.random.split(key)
@@ -212,6 +217,18 @@ class Rollouts(eqx.Module):
     """Costs so far, not discounted."""
     alive: Bool[Array, "members rows"]
     """Whether the episode goes on."""
+
+
+def one_by_one_on_cpu(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``function(*arguments)``, which ``jax.vmap`` turns into a loop where the backend is a CPU.
+
+    The rollouts of one environment fill a core, and just fit its cache; those of several at once would not.
+    """
+    if jax.default_backend() != "cpu":
+        return function(*arguments)
+    # What the function closes over (critics, say) may be batched as well, and becomes an argument.
+    converted, constants = jax.closure_convert(lambda *given: function(*given), *arguments)
+    return jax.custom_batching.sequential_vmap(converted)(*arguments, *constants)
 
 
 def _each(action: Float[Array, "rows act"], members: int) -> Float[Array, "members rows act"]:
