@@ -371,9 +371,8 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
         handles, labels = axis.get_legend_handles_labels()
         found |= {label: handle for handle, label in zip(handles, labels, strict=True) if label not in found}
     if found:
-        figure.legend(
-            found.values(), found.keys(), loc="outside lower center", ncols=min(8, len(found)), fontsize=8
-        )
+        across = max(1, min(8, len(found), int(figure.get_figwidth() / 1.15)))  # an entry is about so wide
+        figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=across, fontsize=8)
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -142,9 +142,8 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     parts = [
         _head(records, scale),
         pages.in_short(found, "places"),
-        "## Recovery steps\n\n"
-        "Epochs in which a method only lowered the cost, because its own episodes were above the limit: "
-        "interquartile mean over seeds, bootstrap over seeds.",
+        "## Recovery steps\n\nEpochs in which a method only lowered the cost, because its own episodes "
+        "were above the limit: interquartile mean over seeds, bootstrap over seeds.",
         _table(table),
         _figure(table, folder / EXPERIMENT.name),
         pages.every_verdict(found),
@@ -162,11 +161,10 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "",
         "This page is made from numbers by `surefoot reproduce lbpo-backtracks --page`; do not edit it.",
         "",
-        f"Source: Sikchi 2022, chapter 4, Figure 4.7: recovery steps of CPO, SDDPG and BACKTRACK over "
-        f"{UPDATES} "
-        "updates, without printed numbers. LBPO is added. The cells on the safety tasks are those of "
-        "[the benchmark](lbpo-benchmark.md), as far as they have been run; the noisy walk is that of "
-        "[the experiment on errors](lbpo-robustness.md), with more epochs.",
+        "Source: Sikchi 2022, chapter 4, Figure 4.7: recovery steps of CPO, SDDPG and BACKTRACK over "
+        f"{UPDATES} updates, without printed numbers. LBPO is added. The cells on the safety tasks are "
+        "those of [the benchmark](lbpo-benchmark.md), as far as they have been run; the noisy walk is "
+        "that of [the experiment on errors](lbpo-robustness.md), with more epochs.",
         "",
         f"Scale: `{scale}`, {len(trained)} cells of "
         f"{sum(cell.method != START and cell.group == 'main' for cell in EXPERIMENT.cells(scale))}.",

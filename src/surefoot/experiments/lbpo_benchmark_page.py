@@ -168,20 +168,18 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     parts = [
         _head(records, scale),
         pages.in_short(found, "tasks"),
-        "## Unsafe behaviour policies\n\n"
-        f"Share of the epochs whose behaviour policy costs more than {LIMIT:g} an episode, by the epoch's "
-        f"own "
-        "episodes: in percent, ours, then the thesis' (Table 4.1).",
+        "## Unsafe behaviour policies\n\nShare of the epochs whose behaviour policy costs more than "
+        f"{LIMIT:g} an episode, by the epoch's own episodes: in percent, ours, then the thesis' (Table "
+        "4.1).",
         _table(table, tasks, UNSAFE),
-        "## Return\n\n"
-        "Of the behaviour policies of the last tenth of the epochs: ours, then that of the thesis' converged "
-        "policies (Table 4.3).",
+        "## Return\n\nOf the behaviour policies of the last tenth of the epochs: ours, then that of the "
+        "thesis' converged policies (Table 4.3).",
         _table(table, tasks, "return"),
         "### Over PPO's\n\nNot below 0; ours, then the thesis' (Table 4.2).",
         _table(table, tasks, "relative_return"),
         *([pages.image(drawn["tradeoff"], FIGURES["tradeoff"])] if "tradeoff" in drawn else []),
-        "## Where they start\n\n"
-        "The shared start of a task and seed: cost of the last tenth of its epochs. PPO starts from scratch.",
+        "## Where they start\n\nThe shared start of a task and seed: cost of the last tenth of its "
+        "epochs. PPO starts from scratch.",
         _starts(table, tasks),
         "## Learning curves" if len(drawn) > 1 else "",
         *(pages.image(drawn[task], CURVES.format(task=task)) for task in tasks if task in drawn),

@@ -105,11 +105,10 @@ def _as_expected(beta: float, record: Record) -> Claim:
 
 FIGURES = {
     "barrier": f"The barrier, -beta log(eps - x) + beta log eps, with a budget eps of {EPSILON:g}: x is how "
-    f"much "
-    "an action raises the expected cost. Dashed: its slope at 0, times x, which the thesis' program uses.",
+    "much an action raises the expected cost. Dashed: its slope at 0, times x, which the thesis' program "
+    "uses.",
     "walk": "Cost of the policies on the noisy walk, from fresh episodes, over the epochs; red is the "
-    "limit. Mean "
-    "and bootstrap band over seeds.",
+    "limit. Mean and bootstrap band over seeds.",
     "settled": "Cost on the noisy walk at the end, and where it was expected.",
     "task": f"{TASK}: return and cost of the behaviour policies while training; red is the limit.",
 }
@@ -129,19 +128,18 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     parts = [
         _head(records, scale),
         pages.in_short(found, "betas"),
-        "## The barrier\n\n"
-        "The steeper it is at 0, the less a rise of the cost is worth. The slope is beta / eps, so it is the "
-        "same for half the beta with half the budget: a larger beta is a limit that is felt earlier.",
+        "## The barrier\n\nThe steeper it is at 0, the less a rise of the cost is worth. The slope is "
+        "beta / eps, so it is the same for half the beta with half the budget: a larger beta is a limit "
+        "that is felt earlier.",
         *image("barrier"),
-        "## The noisy walk\n\n"
-        "Reward and cost are the same number, and 2 is allowed. Shares of the epochs whose policy breaks the "
-        "limit, and the cost over the last tenth of the epochs, both from fresh episodes.",
+        "## The noisy walk\n\nReward and cost are the same number, and 2 is allowed. Shares of the epochs "
+        "whose policy breaks the limit, and the cost over the last tenth of the epochs, both from fresh "
+        "episodes.",
         _walked(records),
         *image("settled"),
         *image("walk"),
-        f"## {TASK}\n\n"
-        "Of the behaviour policies: share of the epochs that break the limit; and the last policy in fresh "
-        "episodes.",
+        f"## {TASK}\n\nOf the behaviour policies: share of the epochs that break the limit; and the last "
+        "policy in fresh episodes.",
         _searched(records),
         *image("task"),
         pages.every_verdict(found),
@@ -161,8 +159,8 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "This page is made from numbers by `surefoot reproduce lbpo-beta --page`; do not edit it.",
         "",
         "Source: Sikchi 2022, chapter 4, Figures 4.1 and 4.5, without printed numbers. beta weighs the "
-        "barrier "
-        "that LBPO puts at the edge of what is safe; the thesis searched 0.005, 0.008, 0.01 and 0.02.",
+        "barrier that LBPO puts at the edge of what is safe; the thesis searched 0.005, 0.008, 0.01 and "
+        "0.02.",
         "",
         f"Scale: `{scale}`, {len(trained)} of {len(wanted)} cells; "
         f"{pages.span(len(r['seeds']) for r in trained)} seeds a cell.",

@@ -98,10 +98,8 @@ def _number(count: int) -> str:
 
 FIGURES = {
     "violations": "Epochs whose behaviour policy breaks the limit, of all epochs, against the steps an "
-    "epoch has. "
-    "Left as the epoch's own episodes judge it, which is what the methods see; right as fresh episodes do. "
-    "Mean "
-    "and bootstrap band over seeds.",
+    "epoch has. Left as the epoch's own episodes judge it, which is what the methods see; right as fresh "
+    "episodes do. Mean and bootstrap band over seeds.",
     "costs": "True cost of the policies, from fresh episodes, over the epochs; red is the limit. Mean and "
     "bootstrap band over seeds.",
 }
@@ -118,18 +116,15 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     parts = [
         _head(table, scale),
         pages.in_short(found, "numbers of episodes, judges"),
-        "## Violations\n\n"
-        "Share of the epochs whose behaviour policy costs more than 2 an episode. *Own samples*: by the "
-        "mean of "
-        "the epoch's episodes, where the start is the first to be judged. *Fresh*: by fresh episodes of the "
-        "policy that the epoch leaves, which plays the next one. Interquartile mean over seeds; interval: "
-        "bootstrap over seeds.",
+        "## Violations\n\nShare of the epochs whose behaviour policy costs more than 2 an episode. *Own "
+        "samples*: by the mean of the epoch's episodes, where the start is the first to be judged. "
+        "*Fresh*: by fresh episodes of the policy that the epoch leaves, which plays the next one. A "
+        "method that goes as far as it is allowed is above the limit in about half of the epochs, however "
+        "good its critics are. Interquartile mean over seeds; interval: bootstrap over seeds.",
         *([pages.image(drawn["violations"], FIGURES["violations"])] if "violations" in drawn else []),
         *(f"### Judged by {name}\n\n{_table(table, judge)}" for judge, name in JUDGES.items()),
-        "## Cost\n\n"
-        "Mean cost of an episode over the last tenth of the epochs, from fresh episodes; where reward and "
-        "cost "
-        "are the same, this is the return as well. The best that is allowed is 2.",
+        "## Cost\n\nMean cost of an episode over the last tenth of the epochs, from fresh episodes; where "
+        "reward and cost are the same, this is the return as well. The best that is allowed is 2.",
         _table(table, "eval_cost/distance"),
         *([pages.image(drawn["costs"], FIGURES["costs"])] if "costs" in drawn else []),
         pages.every_verdict(found),
@@ -150,22 +145,19 @@ def _head(table: Records, scale: str) -> str:
         "This page is made from numbers by `surefoot reproduce lbpo-robustness --page`; do not edit it.",
         "",
         "Source: Sikchi 2022, chapter 4, Figure 4.4, which has no printed numbers. On the noisy walk "
-        "(`NoisyWalk-v0`: ten steps in a plane, reward and cost are the distance from the origin, a cost of "
-        "2 is "
-        "allowed) safe methods are trained with fewer and fewer samples an epoch, and the epochs are counted "
-        "whose policy breaks the limit.",
+        "(`NoisyWalk-v0`: ten steps in a plane, reward and cost are the distance from the origin, a cost "
+        "of 2 is allowed) safe methods are trained with fewer and fewer samples an epoch, and the epochs "
+        "are counted whose policy breaks the limit.",
         "",
         f"All begin with the same policy, the walk back, which costs {show('cost', begin)} an episode. beta "
-        f"of "
-        "LBPO is 0.005. Here its step turns around where the price of the cost is 1, at a cost of "
+        f"of LBPO is 0.005. Here its step turns around where the price of the cost is 1, at a cost of "
         f"{MARGIN:g}: a margin that the others do not keep, whatever their critics are like. So this "
         "experiment cannot tell robustness against errors from caution; "
         "[the one on beta](lbpo-beta.md) shows the caution alone.",
         "",
         f"Scale: `{scale}`, {len(table.all)} cells; {pages.span(len(r['seeds']) for r in trained)} seeds, "
-        f"{pages.span(_epochs(r) for r in trained)} epochs, {fresh} fresh episodes a policy. The thesis has "
-        f"5 "
-        "seeds and 100 epochs.",
+        f"{pages.span(_epochs(r) for r in trained)} epochs, {fresh} fresh episodes a policy. The thesis "
+        "has 5 seeds and 100 epochs.",
         "",
         *pages.origin(table.all, scale),
     ]
