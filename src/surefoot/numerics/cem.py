@@ -21,6 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from surefoot.errors import SurefootError, check_range
@@ -281,7 +282,7 @@ def check_proposal(proposal: Proposal, settings: Cem) -> None:
             "raise population or lower elites."
         )
     for bound in (proposal.low, proposal.high):
-        if not isinstance(bound, jax.core.Tracer) and not np.all(np.isfinite(np.asarray(bound))):
+        if not isinstance(bound, Tracer) and not np.all(np.isfinite(np.asarray(bound))):
             raise SurefootError(
                 "Planning needs actions with finite bounds; wrap the environment in ClipAction."
             )

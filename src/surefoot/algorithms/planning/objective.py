@@ -118,7 +118,7 @@ class ModelObjective(eqx.Module):
                 jnp.zeros((1, n, self._costs)),
                 jnp.ones((1, n), bool),
             )
-            by_step = jnp.swapaxes(actions, 0, 1)
+            by_step, seen = jnp.swapaxes(actions, 0, 1), None
         else:
             # Rows of a member: all sequences with the first particle, then with the second ...
             by_step = jnp.tile(jnp.swapaxes(actions, 0, 1), (1, self.particles, 1))
@@ -133,7 +133,7 @@ class ModelObjective(eqx.Module):
         return Scores(
             jnp.mean(returns.reshape(-1, n), axis=0),
             jnp.max(jnp.mean(costs, axis=1), axis=0),
-            draw(seen, key_draw, self.simulated) if self.simulated else None,
+            None if seen is None else draw(seen, key_draw, self.simulated),
         )
 
     def _roll(
@@ -177,6 +177,7 @@ class ModelObjective(eqx.Module):
         each = _each(action, len(now.observation))
         at = now.observation, each, step.next_observation
         reward = step.reward if self.reward is None else self.reward(*at)
+        assert reward is not None  # __check_init__ has seen to it
         cost = step.cost if self.cost is None else self.cost(*at)
         over = jnp.zeros_like(now.alive) if self.termination is None else self.termination(*at) > 0
         after = Rollouts(
