@@ -21,6 +21,7 @@ from oracles.cmdp import (
 from probe.road import COST, GOES_ON, REWARD, START, TABLES, TRANSITION, Road
 from probe.worlds import Constant
 from surefoot.algorithms.safe import backtrack, lbpo, safe_start, sddpg
+from surefoot.algorithms.safe import critics as fitting
 from surefoot.algorithms.safe.critics import Critics
 from surefoot.algorithms.safe.episodes import Costs, mean_costs
 from surefoot.data.trajectories import Totals, Trajectories
@@ -297,3 +298,28 @@ def test_what_does_not_fit_is_refused_in_one_line(cls):
     with pytest.raises(SurefootError, match="GiB"):
         cls(batch_steps=25 * 10**9).init(ROAD.task, key)
     assert cls(batch_steps=500, cost_limits=(0.0,)).init(replace(ROAD.task, limits=(0.0,)), key)
+
+
+@pytest.mark.parametrize("minibatch", [0, 64])
+def test_critics_learn_what_they_are_shown_and_nothing_that_weighs_nothing(minibatch):
+    task = Task(
+        "",
+        Box((3,), (-1.0,) * 3, (1.0,) * 3),
+        Box((2,), (-1.0,) * 2, (1.0,) * 2),
+        constraints=("harm",),
+        limits=(1.0,),
+    )
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.uniform(-1, 1, (1000, 5)), jnp.float32)
+    target = jnp.stack([x @ jnp.arange(5.0), 3.0 - 2.0 * x[:, 4]], axis=-1)
+    counts = jnp.arange(1000) < 700
+    x, target = jnp.where(counts[:, None], x, 1e6), jnp.where(counts[:, None], target, 1e6)
+    critics = Critics.create(task, (32,), jax.random.key(0))
+    state = fitting.optimiser(4e-3).init(critics)
+    fitted, _, errors = jax.jit(partial(fitting.fit, steps=2000, learning_rate=4e-3, minibatch=minibatch))(
+        critics, state, x[:, :3], x[:, 3:], target, counts / 700, key=jax.random.key(1)
+    )
+    shown = fitted.all(x[:700, :3], x[:700, 3:])
+    after = jnp.mean((shown - target[:700]) ** 2, axis=0)
+    assert (after < 0.05 * jnp.var(target[:700], axis=0)).all()
+    np.testing.assert_allclose(errors, after, rtol=0.1 if minibatch == 0 else 1.5)

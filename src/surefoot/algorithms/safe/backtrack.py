@@ -74,7 +74,9 @@ class Backtrack(eqx.Module):
     damping: float = 0.1
     """Added to the diagonal of the Fisher matrix."""
     critic_steps: int = 80
-    """Steps of Adam an epoch, each on the whole batch."""
+    """Steps of Adam an epoch."""
+    critic_minibatch: int = 0
+    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -84,18 +82,35 @@ def fit(
     *,
     steps: int | Int[Array, ""],
     learning_rate: float,
+    minibatch: int = 0,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[Critics, optax.OptState, Float[Array, " signals"]]:
-    """``steps`` of Adam on the mean squared error over the whole batch, and the last error of each Q."""
+    """``steps`` of Adam on the mean squared error over the whole batch, and the last error of each Q.
+
+    With ``minibatch`` each step is on so many transitions, drawn with ``key`` in proportion to their weights.
+    """
     adam = optimiser(learning_rate)
+    if minibatch:
+        assert key is not None
+        equal, total = jnp.full(minibatch, 1 / minibatch), jnp.cumsum(weight)
 
     def error(critics: Critics, data: tuple[Array, ...]) -> tuple[Array, Array]:
         observation, action, target, weight = data
         each = weight @ (critics.all(observation, action) - target) ** 2
         return jnp.sum(each), each
 
-    def step(_: Any, carry: tuple[Critics, optax.OptState, Array]) -> tuple[Critics, optax.OptState, Array]:
+    def chosen(i: Int[Array, ""]) -> tuple[Array, ...]:
+        if not minibatch:
+            return observation, action, target, weight
+        places = jax.random.uniform(jax.random.fold_in(key, i), (minibatch,)) * total[-1]
+        rows = jnp.minimum(jnp.searchsorted(total, places, side="right"), len(weight) - 1)
+        return observation[rows], action[rows], target[rows], equal
+
+    def step(
+        i: Int[Array, ""], carry: tuple[Critics, optax.OptState, Array]
+    ) -> tuple[Critics, optax.OptState, Array]:
         critics, state, _ = carry
-        slope, each = summed_gradient(error, critics, (observation, action, target, weight))
+        slope, each = summed_gradient(error, critics, chosen(i))
         change, state = adam.update(slope, state)
         return optax.apply_updates(critics, change), state, each  # type: ignore[return-value]
 

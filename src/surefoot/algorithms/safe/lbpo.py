@@ -114,7 +114,9 @@ class Lbpo(eqx.Module):
     damping: float = 0.1
     """Added to the diagonal of the Fisher matrix."""
     critic_steps: int = 80
-    """Steps of Adam an epoch, each on the whole batch."""
+    """Steps of Adam an epoch."""
+    critic_minibatch: int = 0
+    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)
@@ -258,6 +260,9 @@ def fit(
         weight,
         steps=steps,
         learning_rate=settings.critic_learning_rate,
+        minibatch=settings.critic_minibatch,
+        # Which transitions share a step needs no seed of its own: they are other ones with every seed.
+        key=jax.random.fold_in(jax.random.key(0), state.epoch),
     )
     return eqx.tree_at(lambda s: (s.critics, s.optimiser), state, (critics, optimiser)), errors
 
@@ -378,6 +383,7 @@ def reported(
 def check_settings(settings: Any) -> None:
     """Raises :class:`SurefootError` for settings that LBPO or a relative cannot use."""
     check_limits(settings.cost_limits)
+    check_range("critic_minibatch", settings.critic_minibatch, low=0)
     for name in ("batch_steps", "critic_steps"):
         check_range(name, getattr(settings, name), low=1)
     for name in ("exploration", "radius", "critic_learning_rate"):
