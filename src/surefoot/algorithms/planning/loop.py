@@ -94,7 +94,6 @@ class Loop(eqx.Module):
     interacts: ClassVar[bool] = True
     plans: ClassVar[bool] = True
     usual_envs: ClassVar[int] = 1
-    also_evaluated: ClassVar[tuple[str, ...]] = ("actor",)
 
     off_policy: str = "td3"
     """What learns the actor and the critics: td3 or sac."""
@@ -193,6 +192,11 @@ class Loop(eqx.Module):
 
     def __check_init__(self) -> None:
         check_settings(self)
+
+    @property
+    def also_evaluated(self) -> tuple[str, ...]:
+        """The actor, if one is learned."""
+        return ("actor",) if self.terminal == "learned" else ()
 
     @property
     def off_policy_settings(self) -> td3.Td3 | sac.Sac:
