@@ -29,6 +29,7 @@ EXPERIMENTS = {
     "lbpo-robustness": "lbpo_robustness:EXPERIMENT",
     "lbpo-beta": "lbpo_beta:EXPERIMENT",
     "lbpo-backtracks": "lbpo_backtracks:EXPERIMENT",
+    "loop-benchmark": "loop_benchmark:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
 
@@ -43,6 +44,7 @@ ABOUT = {
     "lbpo-robustness": "LBPO, CPO and SDDPG on the noisy walk: violations against samples per epoch",
     "lbpo-beta": "LBPO with other weights of the barrier: conservativeness against beta",
     "lbpo-backtracks": "recovery steps of CPO, SDDPG, BACKTRACK and LBPO over the first 400 updates",
+    "loop-benchmark": "LOOP, TD3, only CEM, random Q and LOOP without CEM-AG on MuJoCo tasks",
 }
 """One line each, for lists and help."""
 

@@ -196,13 +196,14 @@ def curves(
     limits: Mapping[str, float] | None = None,
     log: bool = False,
     methods: Sequence[str] = (),
+    dashed: Sequence[str] = (),
 ) -> None:
     """(column, row) -> method -> places ``[points]`` and values ``[seeds, points]``.
 
     Drawn are the mean and a bootstrap band over seeds. ``along`` names the horizontal axis, which is
     logarithmic with ``log``. ``limits`` are heights at which the panels of a row have a red line.
-    ``methods`` fixes the colours where not all of them are in every figure. The panels of a row, or of a
-    column, need not all be there.
+    ``methods`` fixes the colours where not all of them are in every figure; those in ``dashed`` have dashed
+    lines. The panels of a row, or of a column, need not all be there.
     """
     figure, grid, columns, rows = _grid(panels, 3.6, 2.4, sharex="col")
     named = {"": dict.fromkeys(methods)}
@@ -213,7 +214,8 @@ def curves(
             colour, _ = style[method]
             mean, lower, upper = bootstrap_band(values)
             axis.fill_between(places, lower, upper, color=colour, alpha=0.15, linewidth=0)
-            axis.plot(places, mean, color=colour, linewidth=1.3, label=method)
+            stroke = "--" if method in dashed else "-"
+            axis.plot(places, mean, color=colour, linewidth=1.3, linestyle=stroke, label=method)
         axis.axhline(0.0, color="black", linewidth=0.6)
         if limits and row in limits:
             axis.axhline(limits[row], color="red", linewidth=1, linestyle="--")

@@ -1,0 +1,348 @@
+"""The page of LOOP's benchmark. All of it comes from ``summary.json``; no sentence about a result is
+written by hand. Cells that have not been run show as gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
+from surefoot.experiments import Cell, Experiment, figures, pages
+from surefoot.experiments.loop_benchmark import EXPERIMENT, METHODS, REFERENCE, TASKS, logged, setting
+from surefoot.experiments.results import (
+    UNKNOWN,
+    Claim,
+    Record,
+    Records,
+    Verdict,
+    at_least,
+    at_most,
+    below,
+    markdown_table,
+)
+from surefoot.experiments.training_metrics import Curve
+from surefoot.training.run import atomic_write
+
+HALF = 0.5
+"""Up to this share of LOOP's return a variant is said to be far below it."""
+NOTHING = 0.25
+"""Up to this share it is said to fail."""
+GAP = "not run"
+ACTORS = ("TD3", REFERENCE, "MBPO")
+"""Methods whose actor acts; it is judged without noise."""
+
+# Numbers --------------------------------------------------------------------------------------------
+
+
+class Runs:
+    """The records of a task and a method, one a seed, taken together."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.all = list(records)
+        self._table = Records(self.all)
+        self.count = 1 + max((r["seeds"][0] for r in self.all if r.get("seeds")), default=-1)
+
+    def of(self, task: str, method: str) -> list[Record]:
+        """Those that there are, by seed; the dashed line has one."""
+        names = (
+            [f"{task}-reference"] if method == REFERENCE else [setting(task, s) for s in range(self.count)]
+        )
+        return [record for name in names if (record := self._table.get(name, method)) is not None]
+
+    def tasks(self, methods: Iterable[str] = METHODS) -> list[str]:
+        """Those with a record of any of these methods."""
+        methods = list(methods)
+        return [task for task in TASKS if any(self.of(task, method) for method in methods)]
+
+    def curve(self, task: str, method: str, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Steps ``[points]`` and values ``[seeds, points]`` of a metric, where every seed has a number."""
+        read = [Curve.from_dict(r["curves"][name]) for r in self.of(task, method) if name in r["curves"]]
+        if not read:
+            return None
+        size = min(len(curve.steps) for curve in read)
+        values = np.concatenate([curve.values[:, :size] for curve in read])
+        known = np.isfinite(values).all(axis=0)
+        return (read[0].steps[:size][known], values[:, known]) if known.any() else None
+
+    def until(self, task: str, methods: Iterable[str], name: str | None = None) -> float:
+        """Steps up to which all of these methods have a curve; 0 if one has none."""
+        found = [self.curve(task, method, name or evaluated(method)) for method in methods]
+        return min((float(curve[0][-1]) if curve else 0.0 for curve in found), default=0.0)
+
+    def mean(self, task: str, method: str, name: str, until: float | None = None) -> Estimate | None:
+        """Area under the curve of a metric up to a number of steps, divided by its length."""
+        curve = self.curve(task, method, name)
+        return None if curve is None else _over(areas(*curve, until))
+
+    def learned(self, task: str, method: str, until: float | None = None) -> Estimate | None:
+        """The same of the return of the evaluations: the higher, the faster a method learns."""
+        return self.mean(task, method, evaluated(method), until)
+
+    def end(self, task: str, method: str, name: str = "") -> Estimate | None:
+        """Return of the last policies, by the episodes after the training."""
+        key = name or ended(method)
+        return _over([x for r in self.of(task, method) for x in r["per_seed"].get(key, [])])
+
+
+def areas(steps: np.ndarray, values: np.ndarray, until: float | None = None) -> np.ndarray:
+    """Mean height of the curves ``values[seeds, points]`` between the first point and ``until``."""
+    near = steps <= (steps[-1] if until is None else until)
+    if near.sum() < 2:
+        return values[:, near].mean(axis=1) if near.any() else np.full(len(values), np.nan)
+    steps, values = steps[near], values[:, near]
+    widths = np.diff(steps)
+    return (values[:, 1:] + values[:, :-1]) @ widths / (2 * widths.sum())
+
+
+def evaluated(method: str) -> str:
+    """The metric of a method's evaluations while training."""
+    return logged("TD3" if method in ACTORS else method if method in METHODS else "LOOP")[0]
+
+
+def ended(method: str) -> str:
+    """The metric of its evaluation after the training: a planner has no noise to leave out."""
+    return "greedy_return" if method in ACTORS else "return"
+
+
+def _over(values: Iterable[float]) -> Estimate | None:
+    known = np.array([x for x in values if np.isfinite(x)])
+    return bootstrap_iqm(known[:, None]) if len(known) else None
+
+
+# Claims ---------------------------------------------------------------------------------------------
+
+
+def claims(records: Iterable[Record]) -> list[Claim]:
+    """What the thesis says of its figure, on every task that has records."""
+    table = Runs(records)
+    tasks = table.tasks()
+    made = [faster(table, task, "LOOP", "TD3") for task in tasks]
+    made += [_better(table, task, "TD3") for task in tasks]
+    for rival, words in (("only CEM", "without a value"), ("random Q", "with a random policy's value")):
+        made += [
+            _far_below(table, task, rival, HALF, f"{rival}, {words}, ends at half of LOOP's return at most")
+            for task in tasks
+        ]
+    made += [faster(table, task, "LOOP", "without CEM-AG") for task in tasks]
+    text = f"Without CEM-AG Walker2d fails: it ends at {100 * NOTHING:g} % of LOOP's return at most"
+    failing = [task for task in tasks if task == "Walker2d"]
+    return made + [_far_below(table, task, "without CEM-AG", NOTHING, text) for task in failing]
+
+
+def faster(table: Runs, task: str, method: str, rival: str) -> Claim:
+    """Judged by the areas under the curves of the evaluations, up to the same steps."""
+    until = table.until(task, (method, rival))
+    ours, theirs = (table.learned(task, name, until) for name in (method, rival))
+    return Claim(
+        f"{method} learns faster than {rival}: its mean evaluation over the same steps is higher",
+        task,
+        f"{number(ours)} against {number(theirs)}",
+        doubted(below(theirs, ours), table, task, method, rival),
+    )
+
+
+def _better(table: Runs, task: str, rival: str) -> Claim:
+    ours, theirs = table.end(task, "LOOP"), table.end(task, rival)
+    return Claim(
+        f"LOOP ends above {rival} after as many steps",
+        task,
+        f"{number(ours)} against {number(theirs)}",
+        doubted(below(theirs, ours), table, task, "LOOP", rival),
+    )
+
+
+def _far_below(table: Runs, task: str, rival: str, share: float, text: str) -> Claim:
+    ours, theirs = table.end(task, "LOOP"), table.end(task, rival)
+    verdict = at_most(theirs, ours, share) & at_least(ours, 0.0)  # a share of a loss says nothing
+    return Claim(
+        text,
+        task,
+        f"{number(theirs)} against {number(ours)}",
+        doubted(verdict, table, task, "LOOP", rival),
+    )
+
+
+def doubted(verdict: Verdict, table: Runs, task: str, *methods: str) -> Verdict:
+    """One seed has no interval: then the numbers decide nothing for certain."""
+    if verdict.holds is None:
+        return UNKNOWN
+    several = all(len(table.of(task, method)) > 1 for method in methods)
+    return Verdict(verdict.holds, verdict.certain and several)
+
+
+def number(value: Estimate | None) -> str:
+    """To the unit where it is large: ``3127 [3010, 3202]``; the ends only where there are several seeds."""
+    if value is None:
+        return GAP
+    places = 0 if abs(value.estimate) >= 100 else 1 if abs(value.estimate) >= 10 else 3
+    middle, low, high = (f"{x:.{places}f}" for x in (value.estimate, value.lower, value.upper))
+    return f"{middle} [{low}, {high}]" if value.n > 1 else middle
+
+
+# Page -----------------------------------------------------------------------------------------------
+
+CAPTION = (
+    "Return of the evaluations while training (Figure 2.2); dashed: TD3 after a million steps. Mean and "
+    "bootstrap band over seeds."
+)
+TRAINING = "Return of the episodes that were played to learn from. Mean and bootstrap band over seeds."
+
+
+def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str | Path | None = None) -> Path:
+    """Writes ``loop-benchmark.md`` and the figures ``loop-benchmark/*.svg`` into ``folder``; returns the
+    page's path. ``runs`` is not needed."""
+    del runs
+    folder = Path(folder)
+    table = Runs(records)
+    found = claims(records)
+    place = folder / EXPERIMENT.name
+    parts = [
+        _head(records, scale),
+        pages.in_short(found, "tasks"),
+        "## Learning curves",
+        returns(table, METHODS, place / "returns.svg", CAPTION, reference=True),
+        returns(table, METHODS, place / "training.svg", TRAINING, name="return"),
+        "## How fast they learn\n\nMean evaluation over the run, which is the area under its curve.",
+        comparison(table, scale, EXPERIMENT, METHODS, table.learned),
+        "## Where they end\n\nReturn of the last policies, planners as they plan, TD3 without noise.",
+        comparison(table, scale, EXPERIMENT, (*METHODS, REFERENCE), table.end),
+        pages.every_verdict(found),
+        pages.make_again(EXPERIMENT, records, scale),
+    ]
+    return save(folder, EXPERIMENT, parts)
+
+
+def save(folder: Path, experiment: Experiment, parts: Iterable[str]) -> Path:
+    """The page of these parts, without empty ones."""
+    path = folder / f"{experiment.name}.md"
+    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    return path
+
+
+def _head(records: Sequence[Record], scale: str) -> str:
+    return head(
+        records,
+        scale,
+        EXPERIMENT,
+        "LOOP beside TD3 and what is left of it without its parts",
+        "Sikchi 2022, chapter 2, Figure 2.2, which has no printed numbers: LOOP with TD3 inside, TD3, CEM "
+        "with no value at the end of a plan, with the value of a random policy, and LOOP without the actor's "
+        "sequences among the candidates (CEM-AG). Five seeds, a million steps, InvertedPendulum 30,000.",
+    )
+
+
+def head(records: Sequence[Record], scale: str, experiment: Experiment, title: str, source: str) -> str:
+    """Title, source, scale with what was cut there, and origin of the numbers."""
+    cells = experiment.cells(scale)
+    trained = [record for record in records if record["group"] != REFERENCE]
+    planned = [cell for cell in cells if cell.group != REFERENCE]
+    lines = [
+        f"# {title}",
+        "",
+        f"This page is made from numbers by `surefoot reproduce {experiment.name} --page`; do not edit it.",
+        "",
+        f"Source: {source}",
+        "",
+        f"Scale: `{scale}`, {len(trained)} of {len(planned)} cells (a method on a task with a seed). "
+        f"{cut(planned)} [loop.md](../loop.md) says what each setting means; the head of "
+        f"`src/surefoot/experiments/{experiment.name.replace('-', '_')}.py` lists what else differs.",
+        "",
+        *pages.origin(records, scale),
+    ]
+    return "\n".join(lines)
+
+
+FULL = {"particles": 4, "cem_iterations": 5, "model_max_minibatches": 2000}
+"""Settings whose cut is told on the page, and what they are without it."""
+
+
+def cut(cells: Sequence[Cell]) -> str:
+    """What the cells do less of than the thesis, in words."""
+    steps = sorted({cell.steps for cell in cells})
+    length = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    seeds = len({cell.seeds for cell in cells})
+    words = [f"{seeds} seed{'s' * (seeds != 1)}", f"{length} steps"]
+    words.append(f"{pages.span(cell.evaluate_episodes for cell in cells)} episode(s) an evaluation")
+    for name, usual in FULL.items():
+        values = sorted({cell.options[name] for cell in cells if name in cell.options})
+        if values and values != [usual]:
+            words.append(f"`{name}` {', '.join(f'{x:g}' for x in values)} (in full {usual:g})")
+    widths = sorted({tuple(cell.options["model_hidden"]) for cell in cells if "model_hidden" in cell.options})
+    words += [f"`model_hidden` {' '.join(map(str, one))} (in full 200 200 200 200)" for one in widths]
+    return "Every cell: " + "; ".join(words) + "."
+
+
+def _itself(task: str, method: str) -> str:
+    return method
+
+
+def comparison(
+    table: Runs,
+    scale: str,
+    experiment: Experiment,
+    methods: Iterable[str],
+    ask: Callable[[str, str], Estimate | None],
+    *,
+    alias: Callable[[str, str], str] = _itself,
+) -> str:
+    """A row a task, a column a method; ``ask(task, method)`` is the number. Gaps where nothing was run.
+
+    ``alias(task, column)`` is the method whose records a column is made of, where it is not its name.
+    """
+    methods = list(methods)
+    there = {cell.setting.rpartition("-")[0] for cell in experiment.cells(scale)}
+    lines = []
+    for task in (task for task in TASKS if task in there):
+        of = {method: table.of(task, alias(task, method)) for method in methods}
+        found = [record for records in of.values() for record in records]
+        steps = pages.span(record["steps"] for record in found if record["group"] != REFERENCE)
+        seeds = pages.span(len(records) for method, records in of.items() if method != REFERENCE)
+        lines.append((task, *(number(ask(task, method)) for method in methods), steps, seeds))
+    return markdown_table(("task", *methods, "steps", "seeds"), lines)
+
+
+# Figures --------------------------------------------------------------------------------------------
+
+
+def returns(
+    table: Runs,
+    methods: Iterable[str],
+    path: Path,
+    caption: str,
+    *,
+    name: str = "",
+    reference: bool = False,
+    up: str = "return",
+    level: tuple[str, float] | None = None,
+    alias: Callable[[str, str], str] = _itself,
+) -> str:
+    """The picture of a metric against the steps, one panel a task; nothing where there is nothing to show.
+
+    ``name`` is the metric, that of the evaluations if not given. ``level`` is a dashed line of that name at a
+    height, ``reference`` that of TD3 after a million steps. ``alias`` is as in :func:`comparison`.
+    """
+    methods = list(methods)
+    panels: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for task in TASKS:
+        panel = {}
+        for method in methods:
+            real = alias(task, method)
+            curve = table.curve(task, real, name or evaluated(real))
+            if curve is not None:
+                panel[method] = (curve[0] / 1000, curve[1])
+        if not panel:
+            continue
+        ends = np.array([0.0, max(places[-1] for places, _ in panel.values())])
+        if level is not None:
+            panel[level[0]] = (ends, np.full((1, 2), level[1]))
+        last = table.end(task, REFERENCE) if reference else None
+        if last is not None:
+            panel[REFERENCE] = (ends, np.full((1, 2), last.estimate))
+        panels[task, up] = panel
+    if not panels:
+        return ""
+    dashed = (REFERENCE, *([level[0]] if level else []))
+    figures.curves(panels, path, along="thousand steps", methods=(*methods, *dashed), dashed=dashed)
+    return pages.image(f"{path.parent.name}/{path.name}", caption)
