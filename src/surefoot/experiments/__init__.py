@@ -30,6 +30,8 @@ EXPERIMENTS = {
     "lbpo-beta": "lbpo_beta:EXPERIMENT",
     "lbpo-backtracks": "lbpo_backtracks:EXPERIMENT",
     "loop-benchmark": "loop_benchmark:EXPERIMENT",
+    "loop-mbpo": "loop_mbpo:EXPERIMENT",
+    "loop-ablations": "loop_ablations:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
 
@@ -45,6 +47,8 @@ ABOUT = {
     "lbpo-beta": "LBPO with other weights of the barrier: conservativeness against beta",
     "lbpo-backtracks": "recovery steps of CPO, SDDPG, BACKTRACK and LBPO over the first 400 updates",
     "loop-benchmark": "LOOP, TD3, only CEM, random Q and LOOP without CEM-AG on MuJoCo tasks",
+    "loop-mbpo": "LOOP with SAC inside beside MBPO on MuJoCo tasks",
+    "loop-ablations": "LOOP's actor divergence and usage, horizons, replay augmentation, CEM-AG against CEM",
 }
 """One line each, for lists and help."""
 

@@ -36,7 +36,7 @@ from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.dynamics import Ensemble
 from surefoot.networks.dynamics_fit import Fit, init_optimiser
-from surefoot.networks.policies import WarmUp
+from surefoot.networks.policies import Mode, WarmUp
 from surefoot.task import Task
 from surefoot.worlds.world import Steps, World
 
@@ -65,6 +65,7 @@ class Mbpo(eqx.Module):
     needs_demonstrations: ClassVar[bool] = False
     interacts: ClassVar[bool] = True
     usual_envs: ClassVar[int] = 1
+    also_evaluated: ClassVar[tuple[str, ...]] = ("greedy",)
 
     updates_per_step: float = 40.0
     """G: gradient updates an environment step; 20 for Hopper and Walker2d, 10 for InvertedPendulum."""
@@ -206,6 +207,11 @@ class Mbpo(eqx.Module):
 
     def policy(self, state: State) -> WarmUp:
         return WarmUp(state.agent.actor, state.steps < self.warm_up)
+
+    def other_policy(self, state: State, name: str) -> Mode:
+        """The actor without its noise, as the authors' program evaluates it."""
+        assert name == "greedy"
+        return Mode(state.agent.actor)
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         check_envs(self, world)
