@@ -90,9 +90,7 @@ def fit(
     With ``minibatch`` each step is on so many transitions, drawn with ``key`` in proportion to their weights.
     """
     adam = optimiser(learning_rate)
-    if minibatch:
-        assert key is not None
-        equal, total = jnp.full(minibatch, 1 / minibatch), jnp.cumsum(weight)
+    total = jnp.cumsum(weight)
 
     def error(critics: Critics, data: tuple[Array, ...]) -> tuple[Array, Array]:
         observation, action, target, weight = data
@@ -102,9 +100,10 @@ def fit(
     def chosen(i: Int[Array, ""]) -> tuple[Array, ...]:
         if not minibatch:
             return observation, action, target, weight
+        assert key is not None
         places = jax.random.uniform(jax.random.fold_in(key, i), (minibatch,)) * total[-1]
         rows = jnp.minimum(jnp.searchsorted(total, places, side="right"), len(weight) - 1)
-        return observation[rows], action[rows], target[rows], equal
+        return observation[rows], action[rows], target[rows], jnp.full(minibatch, 1 / minibatch)
 
     def step(
         i: Int[Array, ""], carry: tuple[Critics, optax.OptState, Array]
