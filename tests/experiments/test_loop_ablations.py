@@ -156,4 +156,5 @@ def test_claims_and_page_of_mbpo(tmp_path):
     assert missed == ["LOOP-SAC's mean evaluation over the same steps is at least 67 % of MBPO's"]
     text = write_mbpo(made, "laptop", tmp_path).read_text()
     assert "| Hopper | 700 | 1200 | 20000 | 1 |" in text and "| Hopper | 700 | 800 | 20000 | 1 |" in text
+    assert "Here it makes 10." in text
     assert "| HalfCheetah | not run | not run | no | 0 |" in text and "loop-mbpo/returns.svg" in text

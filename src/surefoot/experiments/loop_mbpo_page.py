@@ -51,6 +51,12 @@ def _close(table: Runs, task: str, method: str, rival: str, what: str, words: st
 CAPTION = "Return of the evaluations while training (Figure 2.3). Mean and bootstrap band over seeds."
 
 
+def updates(scale: str) -> str:
+    """Gradient updates a step of MBPO's cells, in words."""
+    made = {cell.options["updates_per_step"] for cell in EXPERIMENT.cells(scale) if cell.method == RIVAL}
+    return pages.span(round(number) for number in made)
+
+
 def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str | Path | None = None) -> Path:
     """Writes ``loop-mbpo.md`` and ``loop-mbpo/returns.svg`` into ``folder``; returns the page's path.
     ``runs`` is not needed."""
@@ -65,7 +71,8 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
             EXPERIMENT,
             "LOOP beside MBPO",
             "Sikchi 2022, chapter 2, Figure 2.3, which has no printed numbers: LOOP with SAC inside, and "
-            "MBPO by its authors' program. MBPO makes 10 to 40 gradient updates a step there, LOOP one.",
+            "MBPO by its authors' program, which makes 10 to 40 gradient updates a step, LOOP one. "
+            f"Here it makes {updates(scale)}.",
         ),
         pages.in_short(found, "tasks"),
         "## Learning curves",
