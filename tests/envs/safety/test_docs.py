@@ -6,6 +6,7 @@ import inspect
 import re
 from pathlib import Path
 
+import gymnasium
 import pytest
 
 from surefoot.envs.safety.task import COSTS, LEVELS, ROBOTS, known_task
@@ -36,6 +37,7 @@ def test_the_entries_of_observations_are_those_of_the_simulation(kind: str) -> N
         for _, span in spans:
             first, last = map(int, span.split("-"))
             entries += range(first, last + 1)
+        assert isinstance(env.observation_space, gymnasium.spaces.Box)
         low = env.observation_space.low
         assert entries == list(range(len(low))) and whole == [len(low)]
         seen = [(name, span) for name, span in spans if name.startswith("seen")]
