@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,20 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"surefoot-tests-{os.getuid()}")
 # A job in the background of a shell may have Ctrl-C ignored, also in what it starts; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+MOST_MAPPINGS = 20_000
+"""Linux allows a process 65,530; every compiled program takes some, and a process without crashes."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Forgets compiled programs between modules when they have become many."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @dataclass(frozen=True)

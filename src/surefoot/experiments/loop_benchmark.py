@@ -104,11 +104,12 @@ SCALES = {
     "smoke": Scale(
         ("InvertedPendulum", "Walker2d"),
         seeds=1,
-        steps=100,
-        every=50,
+        steps=200,
+        every=100,
         evaluate_episodes=1,
         episodes=2,
-        reference_steps=200,
+        reference_steps=400,
+        rows=1,  # of finer rows the last may see no episode end, and has no return
         options={"loop": _SMOKE_LOOP, "td3": _SMOKE},
     ),
     "laptop": Scale(

@@ -122,6 +122,13 @@ def test_a_crowd_is_named(make: type, changes: dict, crowd: str, monkeypatch: py
         make(Task(**changes), 1).layouts(np.zeros(1, int))
 
 
+def test_a_crowd_that_no_square_could_hold_is_refused_at_once() -> None:
+    with pytest.raises(SurefootError, match="'hazards' need most of it"):
+        Task(hazards=4000)
+    # 81 discs on a grid fill pi / 4 of the square: they fit, so nothing may be said against them.
+    Task(robot_keepout=0.0, goal_keepout=0.0, hazards=81, hazard_keepout=1.5 / 9, vases=0)
+
+
 @pytest.mark.parametrize("make", [Layouts, OriginalLayouts])
 def test_saved_streams_go_on(make: type) -> None:
     source = make(known_task("DoggoGoal1"), 3)

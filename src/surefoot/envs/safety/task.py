@@ -98,6 +98,21 @@ class Task:
             check_range(f"{name}_keepout", getattr(self, f"{name}_keepout"), low=0, high=self.extent)
         check_range("box_keepout", self.box_half_keepout, low=0, high=self.extent)
         check_range("steps", self.steps, low=1)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Raises :class:`SurefootError` if the keep-outs, discs that share no point, cannot fit the square.
+
+        Whether things that could fit are found places for, only drawing them can tell.
+        """
+        area = {name: np.pi * self._keepout[name] ** 2 * number for name, number in self.things.items()}
+        if sum(area.values()) > (2 * self.extent) ** 2:
+            most = max(area, key=lambda name: area[name])
+            raise SurefootError(
+                f"{self.things}: their keep-outs need {sum(area.values()):.3g} m2, but the square of "
+                f"+-{self.extent:g} m has {(2 * self.extent) ** 2:.3g}; '{most}' need most of it. Take fewer "
+                "things, smaller keep-outs or a larger extent."
+            )
 
     @property
     def box_half_keepout(self) -> float:
@@ -124,7 +139,12 @@ class Task:
     @property
     def keepouts(self) -> np.ndarray:
         """``[things]`` in the order of :attr:`things`, m."""
-        each = {
+        return np.repeat([self._keepout[name] for name in self.things], list(self.things.values()))
+
+    @property
+    def _keepout(self) -> dict[str, float]:
+        """By kind, m."""
+        return {
             "robot": self.robot_keepout,
             "goal": self.goal_keepout,
             "hazards": self.hazard_keepout,
@@ -132,7 +152,6 @@ class Task:
             "vases": self.vase_keepout,
             "box": self.box_half_keepout,
         }
-        return np.repeat([each[name] for name in self.things], list(self.things.values()))
 
     def where(self, name: str) -> slice:
         """Which of :attr:`things` are called so: ``layout[:, task.where("hazards")]``."""
