@@ -240,14 +240,7 @@ class Loop(eqx.Module):
     @property
     def model_fit(self) -> Fit:
         """How the model is fitted."""
-        return Fit(
-            epochs=self.model_epochs,
-            batch_size=self.model_batch_size,
-            learning_rate=self.model_learning_rate,
-            max_minibatches=None if self.model_max_minibatches < 0 else self.model_max_minibatches,
-            holdout=self.model_holdout,
-            patience=self.model_patience,
-        )
+        return fit_settings(self)
 
     @property
     def sequences(self) -> int:
@@ -367,6 +360,19 @@ def augmented(buffer: Replay | None, met: Simulated | None, enabled: Bool[Array,
 
 
 # The model
+
+
+def fit_settings(settings: Any) -> Fit:
+    """How the model of LOOP or MBPO is fitted."""
+    limit = settings.model_max_minibatches
+    return Fit(
+        epochs=settings.model_epochs,
+        batch_size=settings.model_batch_size,
+        learning_rate=settings.model_learning_rate,
+        max_minibatches=None if limit < 0 else limit,
+        holdout=settings.model_holdout,
+        patience=settings.model_patience,
+    )
 
 
 def fitted(settings: Fit, model: Model, replay: Replay, key: PRNGKeyArray, due: Bool[Array, ""]) -> Model:

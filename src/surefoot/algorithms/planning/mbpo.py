@@ -29,7 +29,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
-from surefoot.algorithms.planning.loop import MODEL_METRICS, Model, check_envs, fitted, known_parts
+from surefoot.algorithms.planning.loop import (
+    MODEL_METRICS,
+    Model,
+    check_envs,
+    fit_settings,
+    fitted,
+    known_parts,
+)
 from surefoot.algorithms.rl import sac
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import Trajectories, episode_metrics
@@ -149,14 +156,7 @@ class Mbpo(eqx.Module):
     @property
     def model_fit(self) -> Fit:
         """How the model is fitted."""
-        return Fit(
-            epochs=self.model_epochs,
-            batch_size=self.model_batch_size,
-            learning_rate=self.model_learning_rate,
-            max_minibatches=None if self.model_max_minibatches < 0 else self.model_max_minibatches,
-            holdout=self.model_holdout,
-            patience=self.model_patience,
-        )
+        return fit_settings(self)
 
     @property
     def rollouts(self) -> int:
