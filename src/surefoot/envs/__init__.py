@@ -9,6 +9,7 @@ from surefoot.errors import unknown
 
 ENVIRONMENTS = {
     "MarbleMaze-v0": "marble_maze:MarbleMaze",
+    "MarbleMazeTilt-v0": "marble_maze_tilt:MarbleMazeTilt",
     "PointMass-v0": "point_mass:PointMass",
     "ReacherTrace-v0": "reacher_trace:ReacherTrace",
     "NoisyWalk-v0": "noisy_walk:NoisyWalk",
@@ -17,6 +18,7 @@ ENVIRONMENTS = {
 
 GYMNASIUM = {
     "MarbleMaze-v0": "marble_maze_gym:MarbleMazeGym",
+    "MarbleMazeTilt-v0": "jax_gym:MarbleMazeTiltGym",
     "PointMass-v0": "jax_gym:PointMassGym",
     "ReacherTrace-v0": "jax_gym:ReacherTraceGym",
     "NoisyWalk-v0": "jax_gym:NoisyWalkGym",
@@ -62,6 +64,7 @@ TIME_LIMITS = {
 
 ABOUT = {
     "MarbleMaze-v0": "a ball on a tilting tray, to be led through a gap; costs: zone, speed, tilt, contact",
+    "MarbleMazeTilt-v0": "the same maze with real actions, for planning; the same costs",
     "PointMass-v0": "a dot in a square room, with or without goals in its corners; no costs",
     "ReacherTrace-v0": "a two-link arm whose fingertip draws; no reward, no costs",
     "NoisyWalk-v0": "ten steps under noise, where the reward is the cost: distance",

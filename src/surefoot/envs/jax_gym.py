@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from surefoot.envs import marble_maze_view
 from surefoot.envs.env import JaxEnv, StepResult
+from surefoot.envs.marble_maze_tilt import MarbleMazeTilt
 from surefoot.envs.noisy_walk import NoisyWalk
 from surefoot.envs.plane_view import draw_arm, draw_room, draw_walk
 from surefoot.envs.point_mass import PointMass
@@ -103,6 +105,24 @@ class JaxGym(gymnasium.Env[np.ndarray, np.ndarray]):
     def _info(self, cost: np.ndarray, success: bool) -> dict[str, Any]:
         info = {"cost": cost, "constraints": self.env.task.constraints}
         return info | {"success": success} if self.env.task.reports_success else info
+
+
+class MarbleMazeTiltGym(JaxGym):
+    """The Marble Maze with real actions, ``surefoot/MarbleMazeTilt-v0``; see
+    :class:`surefoot.envs.marble_maze_tilt.MarbleMazeTilt`."""
+
+    made_of = MarbleMazeTilt
+
+    def picture(self, states: list[Any]) -> np.ndarray:
+        """The tray from slightly above."""
+        return marble_maze_view.draw(
+            self.env.board,
+            np.asarray(states[-1].position),
+            np.asarray(states[-1].tilt),
+            zones="zone" in self.env.constraints,
+            trail=np.array([state.position for state in states]),
+            goal_radius=self.env.goal_radius,
+        )
 
 
 class PointMassGym(JaxGym):
