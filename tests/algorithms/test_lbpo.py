@@ -216,8 +216,10 @@ def test_lbpo_approaches_what_linear_programming_finds():
 
 
 def test_a_safe_start_is_reached_kept_and_handed_on():
-    learner = safe_start.SafeStart(**SMALL, exploration=0.15, radius=0.05, critic_fit="before")
-    state, metrics = learn(safe_start, learner, 40, 2.0)  # 0.2 of it is 0.4
+    learner = safe_start.SafeStart(
+        **SMALL, target_cost=0.4, exploration=0.15, radius=0.05, critic_fit="before"
+    )
+    state, metrics = learn(safe_start, learner, 40, 2.0)
     assert metrics["cost"][0] > 1.2 and metrics["cost"][-1] < 0.5
     calm = metrics["recovery"] == 0
     assert calm.any() and (metrics["step_fraction"][calm] == 0).all()

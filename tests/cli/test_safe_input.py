@@ -61,6 +61,8 @@ def test_limits_that_do_not_fit(surefoot):
     refused(
         surefoot("train", "lbpo", *OWN, "--horizon", "10"), "gives no limit", "'cost'", "--cost-limits 25"
     )
+    high = surefoot("train", "safe-start", *WALK)
+    refused(high, "target_cost = 5 is above the limit 2 of the cost 'distance'", "--target-cost 1.6")
     few = surefoot("train", "lbpo", *OWN, "--horizon", "10", "--constraints", "cost", "--limits", "3", "4")
     refused(few, "2 limits", "one limit")
 
@@ -75,7 +77,7 @@ def test_environments_that_do_not_fit(surefoot):
 
 
 def test_a_safe_start_of_another_size_and_limits_of_an_evaluation(surefoot):
-    assert surefoot("train", "safe-start", *WALK, "--run", "start", "--share", "9").code == 0
+    assert surefoot("train", "safe-start", *WALK, "--run", "start", "--target-cost", "2").code == 0
     refused(surefoot("train", "lbpo", *WALK, "--hidden", "5", "--from", "start"), "--hidden 4")
     refused(surefoot("train", "lbpo", *WALK, "--critic-hidden", "5", "--from", "start"), "--critic-hidden 4")
     elsewhere = surefoot("train", "lbpo", *OWN, "--horizon", "10", "--limits", "3", "--from", "start")

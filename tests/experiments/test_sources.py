@@ -198,7 +198,7 @@ def test_a_controller_makes_the_start_of_other_cells(tmp_path):
     small: dict = {"hidden": [8], "critic_hidden": [8], "batch_steps": 20, "exploration": 0.05}
     walk: dict = {"environment": "NoisyWalk-v0", "steps": 20, "episodes": 4, "log_every": 20}
     begin = Cell(
-        "walk back", "safe-start", "s", options=small | {"cloning_steps": 300, "share": 1.0},
+        "walk back", "safe-start", "s", options=small | {"cloning_steps": 300, "target_cost": 2.0},
         takes={"controller": {"name": "noisy_walk:WalkBack", "episodes": 50}}, **walk,
     )  # fmt: skip
     still = small | {"radius": 1e-12}  # so that what it ends with is what it began with

@@ -23,11 +23,11 @@ from surefoot.data import demonstrations as sets
 from surefoot.errors import SurefootError
 from surefoot.training import checkpoint, log
 from surefoot.training.engine import engine_for
-from surefoot.training.fit import fit, restore, resume
+from surefoot.training.fit import _target, fit, restore, resume
 from surefoot.training.plan import Plan, make_plan
 from surefoot.training.run import Run
 from training import killed, tiny
-from training.tiny import Tiny, Walk, WalkGym
+from training.tiny import Aiming, Tiny, Walk, WalkGym
 
 TESTS = Path(__file__).parent.parent
 
@@ -319,6 +319,47 @@ def test_a_finished_run_is_left_as_it_is(world, tmp_path):
     times = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     resume(run.path, progress=False)
     assert times == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+
+
+def test_a_learner_ends_where_it_reaches_its_target(world, tmp_path, capfd):
+    run = quick(world, tmp_path / "r", Aiming(), progress=True, evaluate_every=24)
+    end = "Aiming on Walk reached its target after 40 steps: scale 0.9950, target 0.9955 (seed 0); scale"
+    assert end in capfd.readouterr().err
+    assert run.finished and (run.progress, run.steps, run.config["steps"]) == (40, 40, 80)
+    assert (
+        np.isfinite(run.metrics()["eval_return"]).tolist()
+        == [False] * 4 + [True] * 2 + [False] * 2 + [True] * 2
+    )  # after iterations 3 and 5, two seeds each
+    times = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    assert resume(run.path, progress=False).steps == 40
+    assert times == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    plain = quick(world, tmp_path / "plain", steps=40, evaluate_every=24)
+    same_files(plain.path, run.path, "metrics.csv", "policy/seed-7.safetensors")
+
+
+def test_an_end_without_its_checkpoint_is_reached_again(world, tmp_path):
+    whole = quick(world, tmp_path / "whole", Aiming(), checkpoint_every=0.0)
+    shutil.copytree(whole.path, tmp_path / "part")
+    part = Run(tmp_path / "part")
+    (part.path / "checkpoints" / "5.safetensors").unlink()
+    assert not part.finished and part.steps == 80
+    assert resume(part, progress=False).finished
+    same_files(whole.path, part.path, *EVERYTHING, "end.json", "checkpoints/5.safetensors")
+
+
+def test_a_target_that_is_missed_is_said_and_kept(world, tmp_path, capfd):
+    run = quick(world, tmp_path / "r", Aiming(low_enough=0.9), seeds=(0,))
+    missed = "target: the target was not reached in 80 steps: scale 0.9900, target 0.9; give more --steps."
+    assert f"warning: {missed}\n" in capfd.readouterr().err
+    assert run.warnings() == [missed] and run.finished and not (run.path / "end.json").exists()
+
+
+def test_all_seeds_must_reach_the_target():
+    block = {"scale": np.array([[0.1, 0.1], [0.999, 0.99]])}  # only the last iteration counts
+    learner = Aiming(low_enough=0.991)
+    assert _target(learner, block, (0, 7)) == (False, "scale 0.9990, target 0.991 (seed 0)")
+    assert _target(learner, {"scale": block["scale"][:, 1:]}, (7,)) == (True, "scale 0.9900, target 0.991")
+    assert _target(Tiny(), block, (0, 7)) == (False, "")
 
 
 def unfinished(run: Run) -> Run:

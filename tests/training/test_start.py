@@ -34,7 +34,7 @@ def controller(world, tmp_path_factory):
 
 
 def test_a_safe_start_is_handed_on_with_its_critics(world, tmp_path):
-    learner = sf.SafeStart(**TINY)
+    learner = sf.SafeStart(**TINY, target_cost=2.0)
     run = sf.fit(learner, world, steps=40, seeds=(3, 5), run=tmp_path / "start", progress=False)
     assert run.config["start"] is None
     other = sf.Lbpo(**TINY, exploration=0.02)
@@ -50,6 +50,22 @@ def test_a_safe_start_is_handed_on_with_its_critics(world, tmp_path):
         )
         np.testing.assert_allclose(jnp.exp(state.policy.log_std[seed]), 0.02, rtol=1e-5)
     assert (np.asarray(state.epoch) == 0).all()
+
+
+def test_a_safe_start_stops_at_its_target_or_learns_on(tmp_path):
+    world = sf.make("NoisyWalk-v0", envs=4, limit=100.0)
+    learner = sf.SafeStart(**TINY, target_cost=100.0)  # which every policy keeps
+    run = sf.fit(learner, world, steps=120, run=tmp_path / "stops", progress=False)
+    assert run.finished and (run.steps, run.config["steps"]) == (40, 120)
+    assert run.metrics()["step_fraction"].tolist() == [0.0]
+    further = sf.SafeStart(**TINY, target_cost=100.0, stop_at_target=False)
+    run = sf.fit(further, world, steps=120, run=tmp_path / "goes on", progress=False)
+    assert run.steps == 120 and len(set(run.metrics()["critic_loss"])) == 3 and not run.warnings()
+    missed = sf.SafeStart(**TINY, target_cost=0.1)
+    run = sf.fit(missed, world, steps=80, run=tmp_path / "missed", progress=False)
+    cost = run.metrics()["cost/distance"][-1]
+    (line,) = run.warnings()
+    assert f"not reached in 80 steps: distance costs {cost:.3g} an episode, target 0.1; give more" in line
 
 
 def test_ppo_starts_from_a_policy_of_any_size_and_resumes(world, controller, tmp_path):

@@ -158,3 +158,14 @@ class Tiny(eqx.Module):
         )
         metrics = {"loss": value, "scale": new.scale, **episode_metrics(batch, world.task.constraints)}
         return new, world, metrics
+
+
+class Aiming(Tiny):
+    """Is done when its scale, 0.999 to the power of the iterations, is low enough."""
+
+    low_enough: float = 0.9955
+    """Reached in the fifth iteration."""
+
+    def target(self, metrics):
+        scale = metrics["scale"]
+        return scale <= self.low_enough, f"scale {scale:.4f}, target {self.low_enough:g}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -23,7 +24,8 @@ class Learner(Protocol):
     ``reward(state)`` as well, which returns a ``RewardNetwork``; the run folder keeps it apart. One with
     further policies to evaluate while training names them in ``also_evaluated`` and has
     ``other_policy(state, name)``. One that acts by planning says ``plans = True``: it is evaluated from its
-    checkpoint, since the exported policy is its actor alone.
+    checkpoint, since the exported policy is its actor alone. One that may be done before its steps are has
+    ``target(metrics)``, see :class:`Targeted`.
     """
 
     needs_demonstrations: ClassVar[bool]
@@ -46,4 +48,17 @@ class Learner(Protocol):
 
     def iteration(self, state: Any, world: World, key: PRNGKeyArray) -> tuple[Any, World, Metrics]:
         """One pass of the algorithm's loop."""
+        ...
+
+
+@runtime_checkable
+class Targeted(Protocol):
+    """A learner that stops as soon as every seed has reached a target."""
+
+    def target(self, metrics: Mapping[str, float]) -> tuple[bool, str] | None:
+        """Whether the target is reached, and in words how far it is, such as ``"cost 4.2, target 5"``.
+
+        ``metrics`` are those of one seed's newest iteration; the driver asks after every block. ``None``
+        where no target is set.
+        """
         ...

@@ -51,7 +51,7 @@ Examples:
       another board, and a setting of the algorithm
   surefoot train sac --env DisabledAnt-v0 --reward runs/recovered
       from scratch on a reward that another run recovered, see docs/rewards.md
-  surefoot train safe-start --env NoisyWalk-v0 --batch-steps 3000 --run runs/start
+  surefoot train safe-start --env NoisyWalk-v0 --batch-steps 3000 --target-cost 1.8 --run runs/start
   surefoot train lbpo --env NoisyWalk-v0 --batch-steps 3000 --from runs/start
       a policy of low cost first, then reward within the limit of the cost, see docs/lbpo.md
   surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left

@@ -232,7 +232,8 @@ def start(scale: str, task: str, seed: int) -> Cell:
         environment=f"Safety{task}-v0",
         options={
             "cost_limits": [LIMIT],
-            "share": target / LIMIT,
+            "target_cost": target,
+            "stop_at_target": False,  # the critics learn on
             "batch_steps": at.batch,
             **networks("safe-start", at.hidden),
         },

@@ -113,7 +113,7 @@ def start(hidden: int, fresh: int, cloning: Mapping[str, Any]) -> Cell:
         group=START,
         environment=ENVIRONMENT,
         options={
-            "share": 1.0,
+            "target_cost": LIMIT,
             "batch_steps": 1_000,
             "exploration": EXPLORATION,
             **networks("safe-start", hidden),

@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from surefoot.algorithms import name_of
+from surefoot.algorithms.learner import Targeted
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError, check_range
 from surefoot.training import checkpoint, enable_compilation_cache, metrics, policy_io, reward_io
@@ -85,7 +86,8 @@ def fit(
         world: what :func:`surefoot.make` returns.
         demonstrations: for learners that take them; a set, or the name or folder of one.
         steps: environment steps a seed (gradient steps for a learner that does not act); rounded up
-            to whole blocks, the number taken is in the run's config.
+            to whole blocks, the number is in the run's config. A learner with a target stops when all seeds
+            have reached it.
         seeds: different integers from 0; they are trained side by side.
         run: the folder to make; ``runs/NAME`` with a new name if left out.
         overwrite: replace a run that is in that folder.
@@ -250,13 +252,18 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
         with Log(run, display, plan, done) as log:
             guard = Guard(run, engine, plan, tree, log.columns)
             saved = time.monotonic()
-            while done < plan.iterations:
+            finished = done >= plan.iterations
+            while not finished:
                 tree, block, finite = engine.run(tree, done)
                 guard.check(block, finite, done)
                 done += plan.block
-                log.write(done, metrics.reduce(block) | _evaluation(run, engine, plan, tree, done))
-                finished = done >= plan.iterations
+                reached, level = _target(engine.learner, block, run.seeds)
+                finished = reached or done >= plan.iterations
+                evaluated = _evaluation(run, engine, plan, tree, done, finished)
+                log.write(done, metrics.reduce(block) | evaluated)
                 stop = interrupted() and not finished
+                if finished and level:
+                    log.end(done, reached, level)
                 if finished or stop or time.monotonic() - saved >= run.config["checkpoint_every"]:
                     _save(run, engine, tree, done, log)
                     saved = time.monotonic()
@@ -271,6 +278,7 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
 def _begin(run: Run, engine: Compiled | Hosted, display: Progress) -> tuple[Any, int]:
     """Training state and iterations done; what was logged after them is cut off."""
     sweep(run.path)
+    run.forget_end()
     tree, done = _newest(run, engine, display.warn) or (engine.start(), 0)
     if done and not engine.exact_resume:
         display.say("The simulators cannot be saved, so training goes on from fresh episodes.")
@@ -303,6 +311,25 @@ def _newest(run: Run, engine: Compiled | Hosted, warn: Callable[[str], None]) ->
     return None
 
 
+def _target(learner: Any, block: Mapping[str, np.ndarray], seeds: Sequence[int]) -> tuple[bool, str]:
+    """Whether all seeds have reached the learner's target, and the level of those that have not, else of all.
+
+    ``block`` holds metrics ``[iterations, seeds]``. The level is empty where there is no target.
+    """
+    if not isinstance(learner, Targeted):
+        return False, ""
+    found = [learner.target({name: float(x[-1, i]) for name, x in block.items()}) for i in range(len(seeds))]
+    if None in found:
+        return False, ""
+    reached = all(there for there, _ in found)
+    levels = [
+        text if len(seeds) == 1 else f"{text} (seed {seed})"
+        for seed, (there, text) in zip(seeds, found, strict=True)
+        if reached or not there
+    ]
+    return reached, "; ".join(levels)
+
+
 def _save(run: Run, engine: Compiled | Hosted, tree: Any, done: int, log: Log) -> None:
     """Metrics, policies, checkpoint, in this order: a checkpoint is never ahead of the rest."""
     log.sync()
@@ -323,12 +350,12 @@ def _save(run: Run, engine: Compiled | Hosted, tree: Any, done: int, log: Log) -
 
 
 def _evaluation(
-    run: Run, engine: Compiled | Hosted, plan: Plan, tree: Any, done: int
+    run: Run, engine: Compiled | Hosted, plan: Plan, tree: Any, done: int, last: bool
 ) -> dict[str, np.ndarray]:
     """Columns of an evaluation: NaN where none is due, nothing at all if none was asked for."""
     if plan.evaluate_blocks is None:
         return {}
-    due = done % (plan.evaluate_blocks * plan.block) == 0 or done >= plan.iterations
+    due = done % (plan.evaluate_blocks * plan.block) == 0 or last
     episodes = run.config.get("evaluate_episodes", EVALUATION_EPISODES)  # not in runs of 0.1.0
     values = engine.evaluate(tree, done, episodes) if due else {}
     nothing = np.full(len(run.seeds), np.nan)

@@ -61,6 +61,17 @@ class Log:
             for key, sentence in metrics.signatures(self.columns).items():
                 self.warn_once(key, sentence)
 
+    def end(self, done: int, reached: bool, level: str) -> None:
+        """The last words on a target after ``done`` iterations: a line, or a warning that is kept."""
+        steps = done * self._plan.steps_per_iteration
+        if not reached:
+            text = f"the target was not reached in {steps:,} steps: {level}; give more --steps."
+            self.warn_once("target", text)
+            return
+        if done < self._plan.iterations:
+            self._run.end_early(done, steps)
+        self._display.end(steps, f"reached its target after {steps:,} steps: {level}")
+
     def warn_once(self, key: str, sentence: str) -> None:
         """Shows and records a warning, unless there was one about the same thing before."""
         if key not in self._warned:

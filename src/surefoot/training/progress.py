@@ -70,6 +70,12 @@ class Progress:
             share = f"{done:,} of {self.total:,} steps ({100 * done // self.total} %)"
             self._print(", ".join(filter(None, (f"{self.title}: {share}", pace, numbers))))
 
+    def end(self, done: int, text: str) -> None:
+        """Training ends after ``done`` steps a seed, and why."""
+        if self._live is not None:
+            self._bar.update(self._row, total=done, completed=done, steps=f"{done:,}", pace="")
+        self.say(f"{self.title} {text}")
+
     def say(self, text: str) -> None:
         """A line of its own, on top of the bar; not shown where progress is not."""
         if self.show:

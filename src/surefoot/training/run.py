@@ -9,6 +9,7 @@
 | ``reward/`` | the learned rewards alone, of methods that learn one |
 | ``given_reward/`` | a copy of the learned reward that it was trained on, if it was |
 | ``warnings.json`` | signatures of failure that were seen |
+| ``end.json`` | after how many iterations it ended, if its target was reached before the last |
 | ``evaluation.json``, ``rollouts.npz``, ``summary.json`` | written by evaluation |
 | ``tensorboard/`` | where tensorboardX is installed |
 
@@ -88,8 +89,9 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps a seed that the whole run takes."""
-        return self.config["steps"]
+        """Steps a seed that the whole run takes: fewer than were planned if it reached its target early."""
+        early = self._early_end() if self.finished else None
+        return early["steps"] if early else self.config["steps"]
 
     @property
     def progress(self) -> int:
@@ -100,8 +102,21 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether training came to its end."""
-        saved = self.checkpoints()
-        return bool(saved) and iteration_of(saved[0]) >= self.config["iterations"]
+        saved, early = self.checkpoints(), self._early_end()
+        last = early["iteration"] if early else self.config["iterations"]
+        return bool(saved) and iteration_of(saved[0]) >= last
+
+    def end_early(self, iteration: int, steps: int) -> None:
+        """Writes down that training ends after these iterations, before the checkpoint that holds them."""
+        write_json(self.path / "end.json", {"iteration": iteration, "steps": steps})
+
+    def forget_end(self) -> None:
+        """Takes :meth:`end_early` back, for a run that lost its last checkpoint."""
+        (self.path / "end.json").unlink(missing_ok=True)
+
+    def _early_end(self) -> dict[str, int] | None:
+        path = self.path / "end.json"
+        return _read_json(path) if path.exists() else None
 
     @property
     def metrics_path(self) -> Path:

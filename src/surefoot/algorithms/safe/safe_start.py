@@ -2,12 +2,12 @@
 
   1  collect N episodes with pi_B(s) + N(0, delta^2);   D_i <- mean cost of an episode
   2  Q_R, Q_Ci <- regression on the returns of these episodes
-  3  where some D_i > share d_i:  theta <- argmin mean_s of the sum of these Q_Ci, within a mean KL of mu
+  3  where some D_i > the target:  theta <- argmin mean_s of the sum of these Q_Ci, within a mean KL of mu
 
-Once its costs are low the policy stands still, and only the critics go on learning: they are handed on
-together with the policy. The thesis trains on the cost "with standard RL" until the policy is safe, and
-does not say how far. Costs of 0 to 7 where 25 are allowed were found in the policies that its authors
-started from, hence a share of 0.2.
+It is done with the first epoch of which no D_i is above the target: the policy, which then stands still, is
+handed on together with the critics. It can go on instead; only the critics learn while the costs stay low.
+The thesis trains on the cost "with standard RL" until the policy is safe, and does not say how far. Costs of
+0 to 7 where 25 are allowed were found in the policies that its authors started from, hence a target of 5.
 
 Learning to be safe breaks the limit on the way. Where that may not happen, start from demonstrations of a
 controller that is known to be safe: the policy is first brought to them by regression.
@@ -15,6 +15,7 @@ controller that is known to be safe: the policy is first brought to them by regr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
@@ -44,7 +45,7 @@ from surefoot.algorithms.safe.lbpo import (
 )
 from surefoot.algorithms.safe.policy_step import descend, trust_region_step
 from surefoot.data.trajectories import Trajectories, episode_metrics
-from surefoot.errors import check_range
+from surefoot.errors import SurefootError, check_range
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.task import Task
 from surefoot.worlds.world import World
@@ -62,8 +63,10 @@ class SafeStart(eqx.Module):
     cost_limits: tuple[float, ...] | None = None
     """d: bound on the expected undiscounted cost of an episode, one a constraint or one for all;
     none takes the limits of the task."""
-    share: float = 0.2
-    """The policy stands still while its costs are at most this share of their limits."""
+    target_cost: float = 5.0
+    """The policy stands still while an epoch's mean costs are at most this; must be within the limits."""
+    stop_at_target: bool = True
+    """Stop there; else the critics go on learning until the steps are up."""
     cloning_steps: int = 2000
     """Steps of Adam (rate 0.001) towards demonstrated actions before the first epoch, if there are any."""
     targets: str = "mc"
@@ -96,7 +99,7 @@ class SafeStart(eqx.Module):
 
     def __check_init__(self) -> None:
         check_settings(self)
-        check_range("share", self.share, low=0)
+        check_range("target_cost", self.target_cost, low=0)
         check_range("cloning_steps", self.cloning_steps, low=0)
 
     @property
@@ -105,6 +108,14 @@ class SafeStart(eqx.Module):
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
         """A fresh policy, or one that does what the demonstrations show."""
+        limits = limits_of("safe-start", task, self.cost_limits)
+        if self.target_cost > min(limits):
+            low = min(limits)
+            raise SurefootError(
+                f"target_cost = {self.target_cost:g} is above the limit {low:g} of the cost "
+                f"'{task.constraints[limits.index(low)]}', so it is no safe start; give "
+                f"--target-cost {0.8 * low:g}, say."
+            )
         state = create_state("safe-start", self, task, key, limits_of)
         if demonstrations is None:
             return state
@@ -114,6 +125,16 @@ class SafeStart(eqx.Module):
     def start_from(self, state: State, policy: Any, critics: Any) -> State:
         """``state`` with the network of another run's policy, and its critics if it has any."""
         return started(state, policy, critics)
+
+    def target(self, metrics: Mapping[str, float]) -> tuple[bool, str] | None:
+        """Reached by an epoch without a step; then training stops."""
+        if not self.stop_at_target:
+            return None
+        costs = {name: value for name, value in metrics.items() if name.startswith("cost/")}
+        worst = max(costs, key=lambda name: costs[name])
+        name = worst.partition("/")[2]
+        text = f"{name} costs {costs[worst]:.3g} an episode, target {self.target_cost:g}"
+        return metrics["recovery"] == 0, text
 
     def policy(self, state: State) -> BoundedGaussianPolicy:
         return state.policy
@@ -137,7 +158,7 @@ def update(
 ) -> tuple[State, Metrics]:
     """Lines 2 and 3: what an epoch learns from its episodes."""
     costs = mean_costs(batch, settings.discount)
-    high = costs.undiscounted > settings.share * limits
+    high = costs.undiscounted > settings.target_cost
     observation, weight = flat(batch.observation), weights(batch).reshape(-1)
     state, errors = fit_before(settings, state, batch, weight)  # line 2
     critics = state.critics
