@@ -74,9 +74,12 @@ class ShortGym(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(0, 9, (1,), np.float32)
     action_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
 
+    def __init__(self, ends: int | None = None) -> None:
+        self.ends = ends
+
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.time, self.end = 0, int(self.np_random.integers(1, 5))
+        self.time, self.end = 0, self.ends or int(self.np_random.integers(1, 5))
         return np.zeros(1, np.float32), {}
 
     def step(self, action):
@@ -142,6 +145,27 @@ def test_another_form_of_memory_begins_anew() -> None:
     assert memory_of(policy, 3, before)["count"].shape == (3,)
     assert memory_of(Forgetful(), 3) is None
     assert memory_of(WarmUp(Forgetful(), jnp.asarray(True)), 3) is None
+
+
+def test_a_policy_that_remembers_something_else_begins_anew_in_a_simulator() -> None:
+    class More(Counting):
+        def memory(self):
+            return super().memory() | {"more": jnp.full(2, 7.0)}
+
+        def act_with(self, memory, observation, key):
+            action, after = super().act_with(memory, observation, key)
+            return action, after | {"more": memory["more"]}
+
+    scale = jnp.asarray(0.5)
+    world = GymWorld.create(lambda: ShortGym(ends=9), 2, jax.random.key(0), horizon=9)
+    world, _ = world.collect(Counting(scale), Steps(4), jax.random.key(1))
+    world, batch = world.collect(Counting(scale + 1), Steps(4), jax.random.key(2))  # other numbers, same form
+    np.testing.assert_array_equal(batch.memory["count"], [[3, 3], [4, 4]])
+    world, batch = world.collect(More(scale), Steps(2), jax.random.key(3))
+    np.testing.assert_array_equal(batch.memory["count"], [[1, 1]])
+    np.testing.assert_array_equal(batch.memory["more"], np.full((1, 2, 2), 7.0))
+    _, batch = world.collect(Counting(scale), Steps(2), jax.random.key(4))
+    np.testing.assert_array_equal(batch.memory["count"], [[1, 1]])
 
 
 def test_the_world_keeps_one_form_inside_compiled_loops() -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import gymnasium
@@ -232,13 +232,25 @@ class _Actor:
     """
 
     def __init__(self, policy: Acts, key: PRNGKeyArray, envs: int, memory: Any = None) -> None:
-        self.memory = memory_of(policy, envs, memory)
         leaves, structure = jax.tree.flatten(policy)
         numbers = tuple(isinstance(leaf, jax.Array | np.ndarray | np.generic) for leaf in leaves)
         self._arrays = [leaf for leaf, number in zip(leaves, numbers, strict=True) if number]
         rest = tuple(leaf for leaf, number in zip(leaves, numbers, strict=True) if not number)
         self._form = (structure, numbers, rest)
         self._key = key
+        # That it fits is told by the forms alone: to make a fresh one at every step takes a planner as long
+        # as a small plan.
+        self.memory = memory if self._fits(memory, envs) else memory_of(policy, envs, memory)
+
+    def _fits(self, memory: Any, envs: int) -> bool:
+        """Whether the policy can go on with this memory ``[envs, ...]``."""
+        if memory is None:
+            return False
+        leaves, structure = jax.tree.flatten(memory)
+        wanted = _memory_form(self._form, tuple(jax.typeof(array) for array in self._arrays))
+        return wanted == (structure, [(x.shape[1:], x.dtype) for x in leaves]) and all(
+            len(x) == envs for x in leaves
+        )
 
     def act(
         self, observation: np.ndarray, stream: np.ndarray, time: np.ndarray, started: np.ndarray
@@ -259,6 +271,21 @@ def _policy(form: _Form, arrays: list[Array]) -> Any:
     structure, numbers, rest = form
     given, constants = iter(arrays), iter(rest)
     return jax.tree.unflatten(structure, [next(given if number else constants) for number in numbers])
+
+
+@lru_cache(maxsize=64)
+def _memory_form(form: _Form, arrays: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """Structure, shapes and types of what a policy remembers of one environment.
+
+    ``arrays`` are the abstract values of the policy's arrays.
+    """
+
+    def memory(*given: Array) -> Any:
+        remembered = getattr(_policy(form, list(given)), "memory", None)
+        return None if remembered is None else remembered()
+
+    leaves, structure = jax.tree.flatten(jax.eval_shape(memory, *arrays))
+    return structure, [(x.shape, x.dtype) for x in leaves]
 
 
 @partial(jax.jit, static_argnums=0)
