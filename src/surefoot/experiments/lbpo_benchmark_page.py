@@ -207,12 +207,24 @@ def _head(records: Sequence[Record], scale: str) -> str:
         f"Scale: `{scale}`, {len(trained)} of {sum(c.group != START for c in EXPERIMENT.cells(scale))} cells "
         f"(a method on a task with a seed), {_steps(trained)} steps, which are {epochs} epochs. "
         f"{young if fewer else ''}Networks are "
-        f"{' and '.join(sorted({_widths(record) for record in trained})) or 'not known'}; the head of "
-        "`src/surefoot/experiments/lbpo_benchmark.py` lists what else differs.",
+        f"{' and '.join(sorted({_widths(record) for record in trained})) or 'not known'}. "
+        f"{_own_settings(records)}The head of `src/surefoot/experiments/lbpo_benchmark.py` says why, and "
+        "lists what else differs.",
         "",
         *pages.origin(records, scale),
     ]
     return "\n".join(lines)
+
+
+def _own_settings(records: Sequence[Record]) -> str:
+    """What LBPO's cells set that its defaults, those of the thesis' program, have otherwise."""
+    named = ("beta", "exploration", "targets", "critic_fit", "critic_steps", "critic_minibatch")
+    of_lbpo = [record["options"] for record in records if record["method"] == "LBPO"]
+    parts = []
+    for name in named:
+        values = sorted({str(options[name]) for options in of_lbpo if name in options})
+        parts += [f"`{name}` {' or '.join(values)}"] if values else []
+    return f"LBPO has {', '.join(parts)}. " if parts else ""
 
 
 def _steps(records: Iterable[Record]) -> str:
