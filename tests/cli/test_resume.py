@@ -26,7 +26,7 @@ def test_goes_on_from_a_checkpoint_to_the_same_numbers(surefoot, tmp_path):
 
     done = surefoot("resume", "cut")
     assert done.code == 0
-    assert "cut is finished already." in done.out
+    assert "cut is finished already" in done.out
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,23 @@ def test_a_folder_that_is_no_run(surefoot, tmp_path):
     assert "is not a run folder" in done.err
 
 
-@pytest.mark.parametrize(("words", "shown"), [([], True), (["--no-progress"], False), (["--progress"], True)])
-def test_progress_is_shown_unless_it_is_not_wanted(surefoot, tmp_path, monkeypatch, words, shown):
-    """The same option as that of `surefoot train`."""
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ([], (None, True)),
+        (["--no-progress"], (None, False)),
+        (["--progress"], (None, True)),
+        (["--steps", "900"], (900, True)),
+    ],
+)
+def test_what_is_asked_for_arrives(surefoot, tmp_path, monkeypatch, words, wanted):
+    """Progress is the same option as that of `surefoot train`."""
     from surefoot.training import fit
 
     asked = []
-    monkeypatch.setattr(fit, "resume", lambda run, progress: asked.append(progress) or run)
+    monkeypatch.setattr(fit, "resume", lambda run, steps, progress: asked.append((steps, progress)) or run)
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(Run, "__init__", lambda self, path: setattr(self, "path", path))
     monkeypatch.setattr(Run, "finished", False)
     assert surefoot("resume", "run", *words).code == 0
-    assert asked == [shown]
+    assert asked == [wanted]

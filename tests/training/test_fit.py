@@ -240,6 +240,23 @@ def test_evaluations_of_another_number_of_episodes_survive_a_stop(world, tmp_pat
 # Stopping and going on ---------------------------------------------------------------------------------
 
 
+def test_a_finished_run_can_be_made_longer(world, tmp_path):
+    whole = quick(world, tmp_path / "whole")
+    half = quick(world, tmp_path / "half", steps=whole.config["steps"] // 2)
+    assert half.finished
+    (half.path / "evaluation.json").write_text("of the policy so far")
+    longer = resume(half, steps=whole.config["steps"], progress=False)
+    assert longer.finished and Run(half.path).steps == whole.steps
+    assert not (half.path / "evaluation.json").exists()
+    assert (half.path / "after-40" / "evaluation.json").read_text() == "of the policy so far"
+    same_files(whole.path, half.path, *EVERYTHING)
+    before = (half.path / "config.json").read_bytes()
+    for steps in (whole.config["steps"] - 1, 0, True):
+        with pytest.raises(SurefootError, match="planned for"):
+            resume(half.path, steps=steps, progress=False)
+    assert (half.path / "config.json").read_bytes() == before
+
+
 def stop_after(monkeypatch, blocks, number=signal.SIGINT, times=1):
     """A signal arrives while a block is being logged."""
     write, seen = log.Log.write, []

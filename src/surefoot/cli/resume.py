@@ -16,6 +16,8 @@ class Options:
 
     run: Positional[Path]
     """Folder of the run, or its name below runs/."""
+    steps: int | None = None
+    """Steps a seed in all, to make a run longer, a finished one too; as planned if not given."""
     progress: bool = True
     """Show progress."""
 
@@ -27,16 +29,16 @@ def main(argv: list[str]) -> int:
         argv,
         prog="surefoot resume",
         description="Go on with a run that was stopped, from its last checkpoint to its last step. "
-        "The settings are those in the run's folder.",
+        "The settings are those in the run's folder; with --steps the run becomes longer.",
     )
     from surefoot.training.run import Run
 
     run = Run(find_run(options.run))
-    if run.finished:
-        print(f"{run.path} is finished already.")
+    if run.finished and options.steps in (None, run.config["steps"]):
+        print(f"{run.path} is finished already; --steps makes it longer.")
     else:
         from surefoot.training.fit import resume
 
-        run = resume(run, progress=options.progress)
+        run = resume(run, steps=options.steps, progress=options.progress)
     say_next(run.path)
     return 0

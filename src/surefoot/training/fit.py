@@ -168,15 +168,21 @@ def resume(
     path: str | os.PathLike[str] | Run,
     world: Any = None,
     *,
+    steps: int | None = None,
     learner: Any = None,
     progress: bool = True,
 ) -> Run:
     """Trains the rest of a run that was stopped or killed; a finished run is returned as it is.
 
+    With ``steps`` (a seed, in all) the run is made longer first, a finished one too; its numbers are those
+    of a run that was as long from the beginning, but for an evaluation where it first ended.
     ``world`` is needed only if it was made from a function that cannot be imported, ``learner`` only if
-    its class cannot. Raises :class:`SurefootError` if something does not fit the run any more.
+    its class cannot. Raises :class:`SurefootError` if something does not fit the run any more, and if it
+    is planned for more than ``steps``.
     """
     run = path if isinstance(path, Run) else Run(path)
+    if steps is not None:
+        run.lengthen(Plan.of(run.config).longer(steps))
     if run.finished:
         return run
     enable_compilation_cache()

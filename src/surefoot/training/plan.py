@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,17 @@ class Plan:
             config["steps_per_iteration"],
             every and every // config["log_every"],
         )
+
+    def longer(self, steps: int) -> Plan:
+        """The same plan for ``steps`` in all, rounded up to whole blocks.
+
+        Raises :class:`SurefootError` if that is less than it has.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < self.steps:
+            raise SurefootError(
+                f"steps = {steps!r}: the run is planned for {self.steps:,}; give at least as many, in all."
+            )
+        return replace(self, iterations=self.block * math.ceil(steps / self.log_every))
 
 
 def make_plan(learner: Any, steps: int, log_every: int | None, evaluate_every: int | None) -> Plan:

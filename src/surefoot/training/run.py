@@ -11,6 +11,7 @@
 | ``warnings.json`` | signatures of failure that were seen |
 | ``end.json`` | after how many iterations it ended, if its target was reached before the last |
 | ``evaluation.json``, ``rollouts.npz``, ``summary.json`` | written by evaluation |
+| ``after-STEPS/`` | the same, of the policy after so many steps, if the run was made longer |
 | ``tensorboard/`` | where tensorboardX is installed |
 
 Every file is written to a temporary name, flushed to the disk and renamed, except ``metrics.csv``,
@@ -30,7 +31,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,8 +39,14 @@ import surefoot
 from surefoot.errors import SurefootError, unknown
 from surefoot.training import metrics
 
+if TYPE_CHECKING:
+    from surefoot.training.plan import Plan
+
 FORMAT = 1
 """Version of the layout of a run folder."""
+
+EVALUATED = ("evaluation.json", "rollouts.npz", "summary.json")
+"""What evaluation writes into a run folder."""
 
 
 class Run:
@@ -105,6 +112,23 @@ class Run:
         saved, early = self.checkpoints(), self._early_end()
         last = early["iteration"] if early else self.config["iterations"]
         return bool(saved) and iteration_of(saved[0]) >= last
+
+    def lengthen(self, plan: Plan) -> None:
+        """Writes down that the run is to take as long as ``plan`` says.
+
+        What evaluation said of the policy so far goes into a folder ``after-STEPS``.
+        """
+        config = self.config | {"steps": plan.steps, "iterations": plan.iterations}
+        if config == self.config:
+            return
+        aside = self.path / f"after-{self.progress}"
+        with locked(self.path):
+            for name in EVALUATED:
+                if (self.path / name).exists():
+                    aside.mkdir(exist_ok=True)
+                    os.replace(self.path / name, aside / name)
+            atomic_write(self.path / "config.json", _to_json(config))
+        self.config = config
 
     def end_early(self, iteration: int, steps: int) -> None:
         """Writes down that training ends after these iterations, before the checkpoint that holds them."""
