@@ -72,6 +72,9 @@ def test_what_does_not_fit_is_refused_in_one_line():
         Cpo(cost_limits=(-2.0,))
     with pytest.raises(SurefootError, match="backtrack_factor"):
         Cpo(backtrack_factor=1.0)
+    with pytest.raises(SurefootError, match="gives no limit for the cost 'harm'"):
+        CPO.init(replace(ROAD.task, limits=(0.0,)), key)
+    assert replace(CPO, cost_limits=(0.0,)).init(replace(ROAD.task, limits=(0.0,)), key)
     with pytest.raises(SurefootError, match="needs a cost signal"):
         CPO.init(Constant().task, key)
     with pytest.raises(SurefootError, match="--horizon"):

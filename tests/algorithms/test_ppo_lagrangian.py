@@ -104,6 +104,7 @@ def test_runs_on_gymnasium_with_continuous_actions():
         "gymnasium:Pendulum-v1",
         envs=2,
         cost=lambda observation, action, after, info: float(observation[0] < 0),
+        limits=(5.0,),
     )
     learner = PpoLagrangian(batch_steps=64, minibatch=32, passes=2)
     state = learner.init(world.task, jax.random.key(0))
@@ -125,6 +126,8 @@ def test_limits_come_from_the_task_or_the_settings():
     assert PpoLagrangian().limits(task) == (1.0, 2.0)
     assert PpoLagrangian(cost_limits=(5.0,)).limits(task) == (5.0, 5.0)
     assert PpoLagrangian(cost_limits=(5.0, 0.0)).limits(task) == (5.0, 0.0)
+    with pytest.raises(SurefootError, match="no limit for the cost 'b'; give one with --cost-limits 25"):
+        PpoLagrangian().limits(replace(task, limits=(1.0, 0.0)))
     with pytest.raises(SurefootError, match="3 numbers for 2 constraints"):
         PpoLagrangian(cost_limits=(1.0, 2.0, 3.0)).limits(task)
     with pytest.raises(SurefootError, match="needs a cost signal"):

@@ -46,7 +46,11 @@ def refused(done, *words: str) -> None:
 
 def test_limits_that_do_not_fit(surefoot):
     for method in ("lbpo", "cpo", "ppo-lagrangian", "safe-start"):
-        refused(surefoot("train", method, "--env", "NoisyWalk-v0", "--cost-limits", "-1"), "cost_limits = -1")
+        refused(
+            surefoot("train", method, "--env", "NoisyWalk-v0", "--cost-limits", "-1"),
+            "cost_limits = -1",
+            "25",
+        )
     refused(surefoot("train", "lbpo", *WALK, "--cost-limits", "nan"), "cost_limits = nan")
     for method in ("lbpo", "cpo", "ppo-lagrangian"):
         empty = surefoot("train", method, "--env", "NoisyWalk-v0", "--cost-limits", "--run", "a")
@@ -58,9 +62,10 @@ def test_limits_that_do_not_fit(surefoot):
     refused(
         surefoot("train", "lbpo", *WALK, "--cost-limits", "1", "2"), "2 numbers for 1 constraints (distance)"
     )
-    refused(
-        surefoot("train", "lbpo", *OWN, "--horizon", "10"), "gives no limit", "'cost'", "--cost-limits 25"
-    )
+    small = ["--env", "python:safe_input_mine.Mine", "--horizon", "10", "--batch-steps", "300"]
+    for method in ("lbpo", "cpo", "ppo-lagrangian", "safe-start"):
+        missing = surefoot("train", method, *small)
+        refused(missing, "needs a cost limit", "gives no limit for the cost 'cost'", "--cost-limits 25")
     high = surefoot("train", "safe-start", *WALK)
     refused(high, "target_cost = 5 is above the limit 2 of the cost 'distance'", "--target-cost 1.6")
     few = surefoot("train", "lbpo", *OWN, "--horizon", "10", "--constraints", "cost", "--limits", "3", "4")

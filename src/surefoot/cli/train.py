@@ -54,7 +54,7 @@ Examples:
   surefoot train safe-start --env NoisyWalk-v0 --batch-steps 3000 --target-cost 1.8 --run runs/start
   surefoot train lbpo --env NoisyWalk-v0 --batch-steps 3000 --from runs/start
       a policy of low cost first, then reward within the limit of the cost, see docs/lbpo.md
-  surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left
+  surefoot train ppo-lagrangian --env gymnasium:CartPole-v1 --cost mycosts:too_far_left --limits 5
       any Gymnasium environment; the cost is a function in mycosts.py, see docs/environments.md
 
 Then: surefoot evaluate RUN, surefoot compare RUN RUN, surefoot render RUN."""

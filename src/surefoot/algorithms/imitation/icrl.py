@@ -225,8 +225,9 @@ class Icrl(eqx.Module):
 
     @property
     def lagrangian(self) -> PpoLagrangian:
-        """Settings of the forward step."""
+        """Settings of the forward step; how much of the learned cost may be is the ``budget``."""
         return PpoLagrangian(
+            cost_limits=(0.0,),
             multiplier_start=self.multiplier_start,
             multiplier_learning_rate=self.multiplier_learning_rate,
             batch_steps=self.batch_steps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import TypeVar
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.data.trajectories import Trajectories
-from surefoot.errors import SurefootError, check_range
+from surefoot.errors import SurefootError
 from surefoot.task import Task
 from surefoot.worlds.world import Acts, Episodes, World
 
@@ -22,15 +23,20 @@ T = TypeVar("T")
 def check_limits(given: tuple[float, ...] | None) -> None:
     """Raises :class:`SurefootError` for a limit that is no finite number from 0, or for no limit at all."""
     if given is not None and not given:
-        raise SurefootError("cost_limits is empty; give one limit a constraint, or leave it out.")
+        raise SurefootError("cost_limits is empty; give one limit a constraint, such as --cost-limits 25.")
     for limit in given or ():
-        check_range("cost_limits", limit, low=0, high=float("inf"), open_high=True)
+        if not 0 <= limit < math.inf:  # NaN too
+            raise SurefootError(
+                f"cost_limits = {limit:g}: a limit is the cost of an episode, a finite number from 0; give "
+                "--cost-limits 25, say."
+            )
 
 
 def limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple[float, ...]:
     """d, one a constraint of ``task``: those ``given`` (one for all will do), else the task's own.
 
-    Raises :class:`SurefootError` if the task has no cost, or if the numbers do not fit its constraints.
+    Raises :class:`SurefootError` if the task has no cost, if the numbers do not fit its constraints, or if
+    there are none: a task's own limit of 0 says that it knows of no limit. One of 0 must be asked for.
     """
     names = task.constraints
     if not names:
@@ -41,19 +47,13 @@ def limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple
             f"cost_limits has {len(limits)} numbers for {len(names)} constraints ({', '.join(names)}); "
             "give one each, or one for all."
         )
-    return tuple(map(float, limits if len(limits) == len(names) else limits * len(names)))
-
-
-def positive_limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple[float, ...]:
-    """:func:`limits_of`, for a method that stands still at a limit of 0, which then must be asked for."""
-    limits = limits_of(method, task, given)
     if given is None and min(limits) <= 0:
-        name = task.constraints[limits.index(min(limits))]
         raise SurefootError(
-            f"'{task.name}' gives no limit for the cost '{name}', and at 0 {method} can only try to lower "
-            "it; give one with --cost-limits 25 (cost of an episode), or --cost-limits 0 if you mean it."
+            f"{method} needs a cost limit, but '{task.name}' gives no limit for the cost "
+            f"'{names[limits.index(min(limits))]}'; give one with --cost-limits 25 (cost of an episode), or "
+            "--cost-limits 0 if you mean it."
         )
-    return limits
+    return tuple(map(float, limits if len(limits) == len(names) else limits * len(names)))
 
 
 def episodes_of(method: str, task: Task, batch_steps: int) -> int:

@@ -45,8 +45,8 @@ from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
     flat,
+    limits_of,
     mean_costs,
-    positive_limits_of,
     weights,
 )
 from surefoot.algorithms.safe.policy_step import Moved, trust_region_step
@@ -149,7 +149,7 @@ class Lbpo(eqx.Module):
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         task = world.task
         episodes = episodes_of("LBPO", task, self.batch_steps)
-        limits = jnp.array(positive_limits_of("LBPO", task, self.cost_limits))
+        limits = jnp.array(limits_of("LBPO", task, self.cost_limits))
         world, batch = collect(self.policy(state), world, episodes, key)  # line 1
         state, metrics = update(self, state, batch, limits, task.constraints)  # lines 2 to 5
         return state, world, {**episode_metrics(batch, task.constraints), **metrics}
@@ -321,13 +321,7 @@ def within(
 # What BACKTRACK and SDDPG share with it.
 
 
-def create_state(
-    method: str,
-    settings: Any,
-    task: Task,
-    key: PRNGKeyArray,
-    limits_of: Callable[..., tuple[float, ...]] = positive_limits_of,
-) -> State:
+def create_state(method: str, settings: Any, task: Task, key: PRNGKeyArray) -> State:
     """Fresh networks, once it is clear that the task has what the method needs."""
     limits_of(method, task, settings.cost_limits)
     episodes_of(method, task, settings.batch_steps)

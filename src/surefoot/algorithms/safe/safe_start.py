@@ -116,7 +116,7 @@ class SafeStart(eqx.Module):
                 f"'{task.constraints[limits.index(low)]}', so it is no safe start; give "
                 f"--target-cost {0.8 * low:g}, say."
             )
-        state = create_state("safe-start", self, task, key, limits_of)
+        state = create_state("safe-start", self, task, key)
         if demonstrations is None:
             return state
         policy = clone(self, state.policy, demonstrations.observations, demonstrations.actions)

@@ -32,8 +32,8 @@ from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
     flat,
+    limits_of,
     mean_costs,
-    positive_limits_of,
     weights,
 )
 from surefoot.algorithms.safe.lbpo import (
@@ -128,7 +128,7 @@ class Sddpg(eqx.Module):
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         task = world.task
         episodes = episodes_of("SDDPG", task, self.batch_steps)
-        limits = jnp.array(positive_limits_of("SDDPG", task, self.cost_limits))
+        limits = jnp.array(limits_of("SDDPG", task, self.cost_limits))
         world, batch = collect(self.policy(state), world, episodes, key)  # line 1
         state, metrics = update(self, state, batch, limits, task.constraints)  # lines 2 to 6
         return state, world, {**episode_metrics(batch, task.constraints), **metrics}
