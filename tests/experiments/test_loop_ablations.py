@@ -136,9 +136,9 @@ def test_usage_by_chance_is_the_share_of_elites():
 
 def test_page_of_the_analyses(tmp_path):
     text = write(records(loop_ablations, "Hopper"), "laptop", tmp_path).read_text()
-    assert "| Hopper | 0.400 | 0.900 | 50000 | 1 |" in text
-    assert "| Hopper | 700 | 1000 | 700 | 50000 | 1 |" in text  # H = 5 is LOOP itself
-    assert "| Hopper | 0.100 | 4.000 | 20000 | 1 |" in text
+    assert "| Hopper | 0.400 | 0.900 | 30000 | 1 |" in text
+    assert "| Hopper | 700 | 1000 | 700 | 30000 | 1 |" in text  # H = 5 is LOOP itself
+    assert "| Hopper | 0.100 | 4.000 | 15000 | 1 |" in text
     assert "| Walker2d | not run | not run | not run | no | 0 |" in text
     for name in ("divergence", "horizon", "usage", "augmentation", "gain_over_cem", "gain_over_actor"):
         assert f"loop-ablations/{name}.svg" in text and (tmp_path / f"loop-ablations/{name}.svg").exists()
@@ -155,6 +155,9 @@ def test_claims_and_page_of_mbpo(tmp_path):
     missed = [claim.claim for claim in mbpo_claims(made) if not claim.verdict.holds]
     assert missed == ["LOOP-SAC's mean evaluation over the same steps is at least 67 % of MBPO's"]
     text = write_mbpo(made, "laptop", tmp_path).read_text()
-    assert "| Hopper | 700 | 1200 | 20000 | 1 |" in text and "| Hopper | 700 | 800 | 20000 | 1 |" in text
+    assert "| Hopper | 700 | 1200 | 15000 | 1 |" in text and "| Hopper | 700 | 800 | 15000 | 1 |" in text
     assert "Here it makes 10." in text
+    assert "`model_max_minibatches` of LOOP 200 (in full 2000)" in text
+    assert "`model_max_minibatches` of MBPO 200 (in full 10000)" in text
+    assert "`updates_per_step` of MBPO 10 (in full 20 or 40)" in text
     assert "| HalfCheetah | not run | not run | no | 0 |" in text and "loop-mbpo/returns.svg" in text

@@ -16,7 +16,7 @@ two fits of the model) nor under which noise plans are compared (here the same f
 each network).
 
 What is cut at ``laptop`` is what the benchmark cuts; augmentation is for HalfCheetah, Hopper and Walker2d
-alone, and the comparison of plans, which costs a second search at each step, has 20,000 steps.
+alone, and the comparison of plans, which costs a second search at each step, has 15,000 steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AUGMENTED = "augmented"
 COMPARED = "compared"
 """Label of LOOP that searches by plain CEM as well."""
 GAINS = ("gain_over_cem", "gain_over_actor")
-COMPARED_STEPS = {"smoke": 100, "laptop": 20_000, "paper": 1_000_000}
+COMPARED_STEPS = {"smoke": 100, "laptop": 15_000, "paper": 1_000_000}
 
 
 def horizon(steps: int) -> str:

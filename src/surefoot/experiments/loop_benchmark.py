@@ -13,10 +13,16 @@ meet the same starts. Where the thesis is silent, or we differ:
                2020 has, but 1,000 on InvertedPendulum
 All else is as in ``algorithms/planning/loop.py``.
 
-What is cut at ``laptop``: one seed of five; 50,000 steps of a million (InvertedPendulum has its 30,000);
-1 particle in each network, not 4; 3 iterations of CEM, not 5; 100 minibatches a fit, which is less than 5
-epochs from 5,120 transitions on; one episode an evaluation. TD3 has 1,000 random steps there as well: with
-25,000, half of its run would be random.
+What is cut at ``laptop``, for all methods alike, so that a cell takes about ten minutes of one core; the page
+lists it with the thesis' numbers:
+  length       30,000 steps on every task, not a million (InvertedPendulum has all its own); one seed, not 5
+  networks     model 2 x 128, not 4 x 200; actor and critics 128-128, not 256-256, in batches of 128, not 256
+  planning     1 particle in each network, not 4; 3 iterations of CEM, not 5
+  fits         until nothing improves on a fifth that is held out, at most 60 epochs and 200 minibatches; five
+               epochs are too few while the buffer is small, and 200 minibatches are less than two epochs at
+               the end
+  random       1,000 steps of TD3 as of LOOP: with 25,000 most of its run would be random
+  evaluation   one episode every 3,000 steps (2,500 on InvertedPendulum)
 
 ``TASK-reference/TD3-1M`` is the dashed line, TD3 with its own 25,000 random steps. It is dear, and nothing
 else needs it.
@@ -79,7 +85,9 @@ class Scale:
     steps: int
     """Environment steps, of InvertedPendulum at most its own."""
     every: int
-    """Steps between two evaluations; InvertedPendulum has them five times as often."""
+    """Steps between two evaluations."""
+    short_every: int
+    """The same on InvertedPendulum."""
     evaluate_episodes: int
     """Of each evaluation."""
     episodes: int
@@ -100,12 +108,21 @@ _SMOKE_LOOP: dict[str, Any] = {
     "members": 2, "model_hidden": [8], "model_every": 20, "model_batch_size": 8,
 }  # fmt: skip
 
+LAPTOP: dict[str, Any] = {"hidden": [128, 128], "batch_size": 128}
+"""Smaller networks of every learner."""
+LAPTOP_MODEL: dict[str, Any] = {"model_hidden": [128, 128], "model_max_minibatches": 200}
+"""A smaller model of every learner that has one."""
+_LAPTOP_LOOP: dict[str, Any] = {
+    "particles": 1, "cem_iterations": 3, "model_epochs": 60, "model_holdout": 0.2, "model_patience": 5,
+}  # fmt: skip
+
 SCALES = {
     "smoke": Scale(
         ("InvertedPendulum", "Walker2d"),
         seeds=1,
         steps=200,
         every=100,
+        short_every=20,
         evaluate_episodes=1,
         episodes=2,
         reference_steps=400,
@@ -115,19 +132,21 @@ SCALES = {
     "laptop": Scale(
         tuple(TASKS),
         seeds=1,
-        steps=50_000,
-        every=5_000,
+        steps=30_000,
+        every=3_000,
+        short_every=2_500,
         evaluate_episodes=1,
         episodes=5,
         reference_steps=1_000_000,
         warm_up=1_000,
-        options={"loop": {"particles": 1, "cem_iterations": 3, "model_max_minibatches": 100}},
+        options={"loop": LAPTOP | LAPTOP_MODEL | _LAPTOP_LOOP, "td3": LAPTOP},
     ),
     "paper": Scale(
         tuple(TASKS),
         seeds=5,
         steps=1_000_000,
         every=5_000,
+        short_every=1_000,
         evaluate_episodes=5,
         episodes=20,
         reference_steps=1_000_000,
@@ -176,7 +195,7 @@ def cell(
     at, about = SCALES[scale], TASKS[task]
     algorithm, own = METHODS[method]
     length = steps_of(scale, task) if steps is None else steps
-    every = at.every // 5 if about.short else at.every
+    every = at.short_every if about.short else at.every
     # Written out, so that the size of a checkpoint is that of the run.
     settings: dict[str, Any] = {"steps_per_iteration": 1, "replay_capacity": length}
     if algorithm == "td3":
@@ -212,7 +231,6 @@ def logged(method: str) -> tuple[str, ...]:
 def reference(scale: str, task: str) -> Cell:
     """TD3 for as long as the thesis trained it, one seed, evaluated twenty times."""
     at, about = SCALES[scale], TASKS[task]
-    smoke = dict(at.options.get("td3", {}))
     every = at.reference_steps // 20
     return Cell(
         method=REFERENCE,
@@ -224,7 +242,7 @@ def reference(scale: str, task: str) -> Cell:
             "steps_per_iteration": 1,
             "replay_capacity": at.reference_steps,
             "warm_up": about.random_steps,
-            **smoke,
+            **at.options.get("td3", {}),
         },
         world={"envs": 1},
         steps=at.reference_steps,

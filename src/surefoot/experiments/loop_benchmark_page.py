@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -238,6 +239,7 @@ def head(records: Sequence[Record], scale: str, experiment: Experiment, title: s
     cells = experiment.cells(scale)
     trained = [record for record in records if record["group"] != REFERENCE]
     planned = [cell for cell in cells if cell.group != REFERENCE]
+    whole = [cell for cell in experiment.cells("paper") if cell.group != REFERENCE]
     lines = [
         f"# {title}",
         "",
@@ -246,7 +248,7 @@ def head(records: Sequence[Record], scale: str, experiment: Experiment, title: s
         f"Source: {source}",
         "",
         f"Scale: `{scale}`, {len(trained)} of {len(planned)} cells (a method on a task with a seed). "
-        f"{cut(planned)} [loop.md](../loop.md) says what each setting means; the head of "
+        f"{cut(planned, whole)} [loop.md](../loop.md) says what each setting means; the head of "
         f"`src/surefoot/experiments/{experiment.name.replace('-', '_')}.py` lists what else differs.",
         "",
         *pages.origin(records, scale),
@@ -254,24 +256,73 @@ def head(records: Sequence[Record], scale: str, experiment: Experiment, title: s
     return "\n".join(lines)
 
 
-FULL = {"particles": 4, "cem_iterations": 5, "model_max_minibatches": 2000}
-"""Settings whose cut is told on the page, and what they are without it."""
+_LEARNER = {"hidden": [256, 256], "batch_size": 256}
+_MODEL = {"model_hidden": [200] * 4, "model_every": 250, "model_batch_size": 256}
+USUAL: dict[str, dict[str, Any]] = {
+    "loop": _LEARNER | _MODEL | {
+        "warm_up": 1_000, "population": 100, "elites": 20, "cem_iterations": 5, "particles": 4, "members": 5,
+        "model_epochs": 5, "model_holdout": 0.0, "model_patience": None, "model_max_minibatches": 2_000,
+    },
+    "td3": _LEARNER,
+    "mbpo": _LEARNER | _MODEL | {
+        "rollouts_per_step": 400, "rollout_schedule": [1.0, 1.0, 20.0, 150.0], "epoch_steps": 1_000,
+        "members": 7, "model_elites": 5, "model_epochs": 100, "model_max_minibatches": 10_000,
+    },
+}  # fmt: skip
+"""Algorithm -> its own value of what the smaller scales set; the same at ``paper`` where a cell says none."""
+NAMES = {"loop": "LOOP", "td3": "TD3", "mbpo": "MBPO"}
 
 
-def cut(cells: Sequence[Cell]) -> str:
-    """What the cells do less of than the thesis, in words."""
-    steps = sorted({cell.steps for cell in cells})
-    length = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    seeds = len({cell.seeds for cell in cells})
-    words = [f"{seeds} seed{'s' * (seeds != 1)}", f"{length} steps"]
-    words.append(f"{pages.span(cell.evaluate_episodes for cell in cells)} episode(s) an evaluation")
-    for name, usual in FULL.items():
-        values = sorted({cell.options[name] for cell in cells if name in cell.options})
-        if values and values != [usual]:
-            words.append(f"`{name}` {', '.join(f'{x:g}' for x in values)} (in full {usual:g})")
-    widths = sorted({tuple(cell.options["model_hidden"]) for cell in cells if "model_hidden" in cell.options})
-    words += [f"`model_hidden` {' '.join(map(str, one))} (in full 200 200 200 200)" for one in widths]
+def cut(cells: Sequence[Cell], whole: Sequence[Cell]) -> str:
+    """What the cells do otherwise than those of the same names at ``paper``, in words."""
+    there = {cell.name: cell for cell in whole}
+    pairs = [(cell, there[cell.name]) for cell in cells]
+    seeds, all_seeds = (len({cell.seeds for cell in some}) for some in (cells, whole))
+    words = [
+        _said(str(seeds), str(all_seeds), "seed" if seeds == 1 else "seeds"),
+        _said(*(_span({pair[i].steps for pair in pairs}) for i in (0, 1)), "steps"),
+        _said(
+            *(_span({pair[i].evaluate_episodes for pair in pairs}) for i in (0, 1)),
+            "episode(s) an evaluation",
+        ),
+    ]
+    found: dict[str, dict[str, tuple[set[str], set[str]]]] = {}
+    for cell, usual in pairs:
+        for name, value in cell.options.items():
+            other = usual.options[name] if name in usual.options else USUAL[cell.algorithm][name]
+            if name != "replay_capacity" and value != other:  # it holds the whole run anyway
+                ours, theirs = found.setdefault(name, {}).setdefault(NAMES[cell.algorithm], (set(), set()))
+                ours.add(_shown(value))
+                theirs.add(_shown(other))
+    for name, by in found.items():
+        alike: dict[tuple[str, str], list[str]] = {}
+        for algorithm, (ours, theirs) in by.items():
+            alike.setdefault((_list(ours), _list(theirs)), []).append(algorithm)
+        words += [
+            f"`{name}` of {' and '.join(who)} {_said(ours, theirs)}" for (ours, theirs), who in alike.items()
+        ]
     return "Every cell: " + "; ".join(words) + "."
+
+
+def _said(ours: str, theirs: str, unit: str = "") -> str:
+    """What there is; and what it is in full, if that is another number."""
+    return f"{ours} {unit}".rstrip() + (f" (in full {theirs})" if ours != theirs else "")
+
+
+def _span(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _list(values: set[str]) -> str:
+    return " or ".join(sorted(values, key=lambda value: (len(value), value)))
+
+
+def _shown(value: Any) -> str:
+    """A setting as the command line takes it."""
+    if isinstance(value, list | tuple):
+        return " ".join(map(_shown, value))
+    return "none" if value is None else f"{value:g}"
 
 
 def _itself(task: str, method: str) -> str:
