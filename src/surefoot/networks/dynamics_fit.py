@@ -5,6 +5,10 @@ Each member sees all transitions, in an order of its own, with targets y = (s' -
     loss = sum_e mean_batch mean_d [ (mu_e - y)^2 exp(-l_e) + l_e ]
          + 0.01 mean_e sum_d (max - min) + sum_layers c_layer |W_layer|^2 / 2
 
+but for costs, where [ 100 (mu_e - y)^2 / variance ] stands in the bracket. A cost is rare and 0 or 1; a
+Gaussian that may choose its width takes the ones for noise, and its mean stays near 0 where they are. The
+100 gives costs as much weight as a change that is known to a tenth of its deviation.
+
 Departures from common implementations: transitions held out stay held out in every later fit; members are
 compared by the share of the variance that they leave unexplained, not by errors in raw units, where the
 widest entry decides; stopping early goes back to the best weights.
@@ -28,6 +32,10 @@ WEIGHT_DECAY = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
 """c of each layer of 4 x 200, from input to output (Chua et al.'s code)."""
 NEARLY_CONSTANT = 1e-6
 """Inputs with a smaller standard deviation are centred, but not scaled."""
+COST_WEIGHT = 100.0
+"""Of the squared error of a cost, in units of its variance."""
+LEAST_COST_VARIANCE = 0.01
+"""Variance of a cost that is hardly ever met, so that its weight stays finite."""
 CHUNK = 1024
 """Transitions at once where statistics and errors are summed."""
 
@@ -154,13 +162,16 @@ def _fit(
     size, batch, adam = ensemble.size, settings.batch_size, _adam(settings)
     split = Split.of(jnp.minimum(count, data.observation.shape[0]), settings.holdout)
     ensemble, variance = with_statistics(ensemble, data, split)
+    costs = variance[len(variance) - ensemble.costs :]
+    cost_weight = COST_WEIGHT / jnp.maximum(costs, LEAST_COST_VARIANCE)
     epoch_batches = -(-split.train // batch)
     limit = epoch_batches * settings.epochs
     if settings.max_minibatches is not None:
         limit = jnp.minimum(limit, settings.max_minibatches)
 
     def loss(members: Members, x: Array, y: Array, weight: Array) -> Array:
-        return negative_log_likelihood(members, x, y, weight) + regulariser(members, settings)
+        likelihood = negative_log_likelihood(members, x, y, weight, cost_weight)
+        return likelihood + regulariser(members, settings)
 
     def minibatch(number: Array, carry: tuple[Any, ...], round_keys: Array) -> tuple[Any, ...]:
         members, state, total = carry
@@ -227,13 +238,20 @@ def negative_log_likelihood(
     x: Float[Array, "members batch in"],
     y: Float[Array, "members batch outputs"],
     weight: Float[Array, " batch"] | None = None,
+    cost_weight: Float[Array, " costs"] | None = None,
 ) -> Float[Array, ""]:
     """sum_e mean_batch mean_d [ (mu - y)^2 exp(-l) + l ].
 
-    Twice the negative log-likelihood of an output, up to a constant.
+    Twice the negative log-likelihood of an output, up to a constant. The last outputs, as many as there are
+    entries of ``cost_weight``, count by [ cost_weight (mu - y)^2 ] instead.
     """
     mean, log_variance = members(x)
-    each = jnp.mean((mean - y) ** 2 * jnp.exp(-log_variance) + log_variance, axis=-1)
+    squared = (mean - y) ** 2
+    each = squared * jnp.exp(-log_variance) + log_variance
+    if cost_weight is not None and len(cost_weight):
+        costs = len(cost_weight)
+        each = jnp.concatenate([each[..., :-costs], cost_weight * squared[..., -costs:]], axis=-1)
+    each = jnp.mean(each, axis=-1)
     if weight is None:
         return jnp.sum(jnp.mean(each, axis=-1))
     return jnp.sum(each * weight) / jnp.maximum(jnp.sum(weight), 1.0)
