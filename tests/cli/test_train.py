@@ -64,6 +64,11 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
         (["discrete-sac", "--env=gymnasium:CartPol-v1"], "CartPole"),
         (["discrete-sac", "--env", "gymnasium:CartPole-v1", "--option", "x"], "NAME=VALUE"),
         (["discrete-sac", "--env", "gymnasium:CartPole-v1", "--cost", "nowhere:cost"], "nowhere"),
+        (
+            ["ppo", "--env", "gymnasium:CartPole-v1", "--sutton-barto-reward=true"],
+            "CartPole-v1 has an option of that name: give it as --option sutton_barto_reward=true.",
+        ),
+        (["ppo", "--env", "gymnasium:CartPole-v1", "--batch-stepps", "8"], "Did you mean '--batch-steps'?"),
         (["discrete-sac", "--env"], "--env"),
         (["discrete-sac", "--constraints", "zones"], "Did you mean 'zone'?"),
         (["discrete-sac", "--board", "gab"], "Did you mean 'gap'?"),

@@ -172,3 +172,13 @@ def test_naming_worlds_imports_neither_jax_nor_gymnasium() -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         timeout=60,
     )
+
+
+def test_names_of_the_options_inside_an_environment():
+    assert worlds.option_names("gymnasium:CartPole-v1") == ["sutton_barto_reward", "render_mode"]
+    assert worlds.option_names("gymnasium:CartPole-v99") == []
+    assert worlds.option_names("python:nowhere.Mine") == []
+    pytest.importorskip("mujoco")
+    assert worlds.option_names("FixedHopper-v0") == ["absorbing", "render_mode"]
+    inside = worlds.option_names("SafetyPointGoal1-v0")  # those of its task as well, not its name
+    assert {"cost_form", "hazards"} <= set(inside) and not {"task", "changes"} & set(inside)

@@ -21,11 +21,19 @@ RUNS = Path("runs")
 """Where runs are put and looked for if no folder is named."""
 
 
-def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str | None = None) -> T:
+def parse(
+    options: type[T],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    description: str | None = None,
+    environment: str | None = None,
+) -> T:
     """``options``, a dataclass or Equinox module, filled from the command line by tyro.
 
     Prints the help and leaves on ``--help``. Raises :class:`SurefootError` with one line for an option
-    that does not exist (and proposes the nearest), a value that cannot be read, or one out of range.
+    that does not exist (and proposes the nearest, or says how an option of the Gymnasium ``environment``
+    is given), a value that cannot be read, or one out of range.
     """
     import tyro
 
@@ -49,7 +57,7 @@ def parse(options: type[T], argv: Sequence[str], *, prog: str, description: str 
             raise
         raise SurefootError(f"{_first_paragraph(complaint.getvalue())} See `{prog} --help`.") from None
     if left:
-        raise _left_over(left[0], list(_flags(options)), prog)
+        raise _left_over(left, list(_flags(options)), prog, environment)
     return value
 
 
@@ -86,13 +94,29 @@ def _first_paragraph(box: str) -> str:
     return text if text.endswith(".") else text + "."
 
 
-def _left_over(word: str, known: list[str], prog: str) -> SurefootError:
+def _left_over(
+    words: Sequence[str], known: list[str], prog: str, environment: str | None = None
+) -> SurefootError:
+    word = words[0]
     if not word.startswith("-"):
         return SurefootError(f"'{word}' is one argument too many. See `{prog} --help`.")
-    flag = word.partition("=")[0]
+    flag, equals, value = word.partition("=")
+    name = flag.lstrip("-").replace("-", "_")
+    if environment is not None and name in _options_inside(environment):
+        value = value if equals else next((word for word in words[1:2] if not word.startswith("--")), "VALUE")
+        return SurefootError(
+            f"Unknown option '{flag}', but {environment} has an option of that name: give it as "
+            f"--option {name}={value}. See `{prog} --help`."
+        )
     near = get_close_matches(flag, known, n=1, cutoff=0.5)
     guess = f" Did you mean '{near[0]}'?" if near else ""
     return SurefootError(f"Unknown option '{flag}'.{guess} See `{prog} --help`.")
+
+
+def _options_inside(environment: str) -> list[str]:
+    from surefoot.worlds import option_names
+
+    return option_names(environment)
 
 
 def _flags(options: type[Any]) -> Iterator[str]:

@@ -143,12 +143,14 @@ def main(argv: list[str]) -> int:
 
     learner_class = algorithm(name)
     prog = f"surefoot train {name}"
-    environment = environment_options(peek(rest, "--env", RunOptions.env))
+    env = peek(rest, "--env", RunOptions.env)
+    environment = environment_options(env)
     options = parse(
         options_of(learner_class, environment),
         _learned(rest, environment),
         prog=prog,
         description=(learner_class.__doc__ or "").partition("\n\n")[0],
+        environment=env if environment is GymnasiumOptions else None,
     )
     train(options.algorithm, options.environment, options.run, command=shlex.join([*prog.split(), *rest]))
     return 0

@@ -111,6 +111,36 @@ def describe(world: Any) -> dict[str, Any]:
     return _description(name, world.envs, options)
 
 
+def option_names(id: str) -> list[str]:  # noqa: A002
+    """Options that an environment with Gymnasium's form takes for itself; none where its code does not say.
+
+    ``id`` is ``gymnasium:ID``, ``python:MODULE.FUNCTION``, or the name of one of ours.
+    """
+    import inspect
+
+    import gymnasium
+    from gymnasium.envs.registration import load_env_creator
+
+    kind, colon, name = id.partition(":")
+    name = name if colon else f"surefoot/{id}"
+    try:
+        if kind == "python":
+            made = find(name)
+        else:
+            register_envs()
+            entry: Any = gymnasium.spec(name).entry_point
+            made = load_env_creator(entry) if isinstance(entry, str) else entry
+        known = [n for n in inspect.signature(made).parameters if n not in ("self", "kwargs", "args")]
+    except (TypeError, ValueError, ImportError, AttributeError, gymnasium.error.Error):
+        return []
+    if name.removeprefix("surefoot/") in VECTORS:  # it also takes the fields of its task
+        from surefoot.envs.safety.task import Task as SafetyTask
+
+        known = [n for n in known if n not in ("task", "changes")]
+        known += [each.name for each in dataclasses.fields(SafetyTask)]
+    return known
+
+
 def from_description(description: dict[str, Any], **changes: Any) -> JaxWorld | GymWorld | VectorWorld:
     """The world that :func:`describe` wrote down, with ``changes`` to its options (``envs`` too)."""
     if not description.get("id"):
@@ -277,24 +307,10 @@ def _python_factory(made: Callable[..., Any], options: dict[str, Any]) -> Callab
 
 def _option_error(name: str, options: dict[str, Any], error: TypeError) -> Exception:
     """A clear error if an option is not known; otherwise the error as it came."""
-    import inspect
-
-    import gymnasium
-    from gymnasium.envs.registration import load_env_creator
-
     found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
     if found is None or found[1] not in options:
         return error
-    try:
-        if name.startswith("gymnasium:"):
-            entry: Any = gymnasium.spec(name.partition(":")[2]).entry_point
-            made = load_env_creator(entry) if isinstance(entry, str) else entry
-        else:
-            made = find(name.partition(":")[2])
-        known = [n for n in inspect.signature(made).parameters if n not in ("self", "kwargs", "args")]
-    except (TypeError, ValueError, ImportError, gymnasium.error.Error):  # then without the names
-        known = []
-    return unknown(f"option of {name}", found[1], [*known, *WORLD_OPTIONS])
+    return unknown(f"option of {name}", found[1], [*option_names(name), *WORLD_OPTIONS])
 
 
 def _description(name: str | None, envs: int, options: dict[str, Any]) -> dict[str, Any]:
