@@ -141,7 +141,7 @@ def test_page_of_beta(tmp_path):
             values = {"unsafe_epochs": 0.1, "return": 9.0, "cost/cost": 20 - 100 * beta}
             made.append(record_of(cell, values))
     found = lbpo_beta_page.claims(made)
-    assert len(found) == 5 + 1 + 6 + 2 and {str(claim.verdict) for claim in found} == {"met"}
+    assert len(found) == 5 + 1 + 6 + 3 and {str(claim.verdict) for claim in found} == {"met"}
     text = lbpo_beta_page.write(made, "laptop", tmp_path).read_text()
     assert "| 0.005 | 1.50 [1.49, 1.50] | 1.50 |" in text
     assert "| 0.02 | 0 | 9.00 [8.99, 9.01] | 18.00 [17.99, 18.01] |" in text

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surefoot.evaluation.statistics import Estimate, bootstrap_band
 from surefoot.training.run import atomic_write
 
 COLOURS = ("#444444", "#d62728", "#9467bd", "#8c564b", "#1f77b4", "#2ca02c", "#ff7f0e", "#17becf", "#7f7f7f")
 MARKS = ("*", "X", "P", "v", "o", "s", "D", "^", "<")
+
+
+Curves = dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]]
+"""(column, row) -> method -> places ``[points]`` and values ``[seeds, points]``, see :func:`curves`."""
 
 
 @dataclass(frozen=True)
@@ -279,8 +285,6 @@ def heat_maps(
 
     ``across`` and ``up`` name the axes and what stands at each place of them, ``label`` what the numbers are.
     """
-    import numpy as np
-
     figure, axes = _panels(len(panels), 0.55 * len(across[1]) + 1.6, 0.45 * len(up[1]) + 1.5)
     known = np.concatenate([np.ravel(values) for values in panels.values()])
     known = known[np.isfinite(known)]

@@ -30,7 +30,6 @@ from surefoot.experiments.results import (
     overlap,
 )
 from surefoot.experiments.training_metrics import Curve
-from surefoot.training.run import atomic_write
 
 FIRL = ("FKL f-IRL", "RKL f-IRL", "JS f-IRL")
 
@@ -176,46 +175,38 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
-def head_lines(records: Sequence[Record], scale: str) -> list[str]:
+def extent(records: Sequence[Record], scale: str) -> str:
     """What the pages on the four bodies say of scale, cut and networks."""
     trained = [record for record in records if record["steps"]]
     networks = sorted({" x ".join(map(str, record["options"]["hidden"])) for record in trained})
-    return [
+    return (
         f"Scale: `{scale}`, {len(records)} cells, {pages.span(len(r['seeds']) for r in trained)} seed(s) of "
         f"each that is trained. Hidden layers of SAC and BC: {', '.join(networks)} (the paper's text has "
         "64 x 64, its code 256 x 256). What a scale cuts stands at the head of "
-        "`src/surefoot/experiments/firl_benchmark.py`; steps are in the tables.",
-        "",
-        *pages.origin(records, scale),
-    ]
+        "`src/surefoot/experiments/firl_benchmark.py`; steps are in the tables."
+    )
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
-    lines = [
-        "# f-IRL and others from a few trajectories",
-        "",
-        "This page is made from numbers by `surefoot reproduce firl-benchmark --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "f-IRL and others from a few trajectories",
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Tables 3.3, 3.7 and 3.8 of its thesis "
         "version.",
-        "",
         "Our experts are not the paper's, and neither are the simulator's and the environments' versions, so "
         "compare shares of the expert's return rather than returns.",
-        "",
         "Two of the published rows came from defects. BC was trained in batches of 1000 pairs of which only "
         "full ones counted, so one trajectory of 999 pairs trained nothing, and its likelihood was not that "
         "of the squashed action. AIRL used a wrong log-density of actions and one update in 500 to 1000 "
         "steps. Here both are done right and stand beside the published numbers.",
-        "",
-        *head_lines(records, scale),
-    ]
-    return "\n".join(lines)
+        extent(records, scale),
+        records=records,
+        scale=scale,
+    )
 
 
 def _table(table: Records, task: str) -> str:

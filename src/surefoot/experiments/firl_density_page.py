@@ -32,7 +32,6 @@ from surefoot.experiments.results import (
     metric,
 )
 from surefoot.experiments.training_metrics import Curve
-from surefoot.training.run import atomic_write
 
 NAMES = {FORWARD: "forward KL", REVERSE: "reverse KL"}
 NEAR_ZERO = 0.2
@@ -127,36 +126,29 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
     networks = sorted({_network(record) for record in records})
-    lines = [
-        "# f-IRL and others brought to a state density",
-        "",
-        "This page is made from numbers by `surefoot reproduce firl-density --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "f-IRL and others brought to a state density",
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Figures 3.2, 3.6 and 3.7 of its thesis "
         "version. These figures come without numbers, so what can be set beside ours is what is said of "
         f"them. {' and '.join(BESIDE)} are not in them, and the verdicts are without these two.",
-        "",
         "An agent without reward is given a density over positions, and trained so that it is found there as "
         f"often as the density says. An epoch is {STEPS_PER_EPOCH} steps and as many updates of SAC. The KL "
         "divergences are between 10,000 draws from the density and the states of 1000 episodes, by the "
         "distances to third neighbours; those of the arm are to the density cut off at its reach. At scale "
         "`smoke` there are fewer of both.",
-        "",
         f"Scale: `{scale}`, {len(records)} cells, {pages.span(_epochs(r) for r in records)} epochs (the "
         f"paper has 800), {pages.span(len(r['seeds']) for r in records)} seeds a cell. Hidden layers of SAC: "
         f"{', '.join(networks)} (the paper's text has 64 x 64, its code 256 x 256).",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _network(record: Record) -> str:
@@ -225,8 +217,7 @@ def _figures(table: Records, folder: Path, runs: Path | None) -> dict[str, str]:
     }
     if points:
         _draw_states(points, folder / "states.svg")
-    drawn = {name: folder / f"{name}.svg" for name in FIGURES}
-    return {name: f"{folder.name}/{path.name}" for name, path in drawn.items() if path.exists()}
+    return pages.pictures(folder, FIGURES)
 
 
 def states(run: Path, setting: Setting) -> np.ndarray | None:

@@ -32,7 +32,6 @@ from surefoot.experiments.results import (
     metric,
     show,
 )
-from surefoot.training.run import atomic_write
 
 DISTRACTED = 2.4
 """The most that the distracting goals pay in an episode of 29 steps: 24 times 0.1."""
@@ -111,44 +110,37 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         _head(records, scale),
         pages.in_short(found, "temperatures"),
         "## Rewards\n\n" + _rewards(table),
-        *([pages.image(drawn["rewards"], FIGURES["rewards"])] if "rewards" in drawn else []),
+        pages.shown(drawn, FIGURES, "rewards"),
         "## Return on the task\n\n"
         + "Mean over episodes of the final policy, sampled actions; interval: bootstrap over seeds and "
         + "episodes. The goal pays at most about 24.",
         *(_grid(table, method, name) for name in ("return", "success") for method in METHODS),
-        *([pages.image(drawn["return"], FIGURES["return"])] if "return" in drawn else []),
+        pages.shown(drawn, FIGURES, "return"),
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
     grid = [record for record in records if record["group"] == GRID]
-    lines = [
-        "# A recovered reward as prior",
-        "",
-        "This page is made from numbers by `surefoot reproduce firl-prior --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "A recovered reward as prior",
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Figure 3.4 of its thesis version, which has "
         "no printed numbers.",
-        "",
         "A reward r(s) is recovered from the uniform density in a room of 6 x 6. Then SAC is trained from "
         "scratch on a task in the same room: 1 a step in the far corner, 0.1 in two others, 0 elsewhere. The "
         "reward is added as potential-based shaping, w (0.99 r(s') - r(s)), which does not change what is "
         "best. It is that of the last epoch and the first seed: nothing was chosen by the task's return. "
         "f-MAX and GAIL, in the paper's figure, are not here: what their runs learn is no reward of its own.",
-        "",
         f"Scale: `{scale}`, {len(records)} cells; {pages.span(len(r['seeds']) for r in grid)} seeds and "
         f"{pages.span(r['steps'] for r in grid)} steps of SAC a cell of the grid. The paper's figure has "
         "seven weights and seven temperatures from 0.01 to 0.3 and one seed.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _rewards(table: Records) -> str:
@@ -200,8 +192,7 @@ def _figures(table: Records, folder: Path, runs: Path | None) -> dict[str, str]:
     }
     if found:
         figures.fields(found, (0.0, SIZE, 0.0, SIZE), folder / "rewards.svg")
-    drawn = {name: folder / f"{name}.svg" for name in FIGURES}
-    return {name: f"{folder.name}/{path.name}" for name, path in drawn.items() if path.exists()}
+    return pages.pictures(folder, FIGURES)
 
 
 def _value(table: Records, method: str, alpha: float, weight: float) -> float:

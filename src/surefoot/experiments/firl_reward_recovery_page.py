@@ -9,7 +9,7 @@ from pathlib import Path
 from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import pages
 from surefoot.experiments.firl_benchmark import TASKS
-from surefoot.experiments.firl_benchmark_page import expert_return, head_lines, show
+from surefoot.experiments.firl_benchmark_page import expert_return, extent, show
 from surefoot.experiments.firl_reward_recovery import (
     EXPERIMENT,
     METHODS,
@@ -18,7 +18,6 @@ from surefoot.experiments.firl_reward_recovery import (
     setting,
 )
 from surefoot.experiments.results import Claim, Record, Records, at_least, markdown_table, metric
-from surefoot.training.run import atomic_write
 
 # Numbers --------------------------------------------------------------------------------------------
 
@@ -92,33 +91,27 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = Path(folder) / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
     new = [record for record in records if record["group"] == RETRAINED]
-    lines = [
-        "# What the learned rewards are worth",
-        "",
-        "This page is made from numbers by `surefoot reproduce firl-reward-recovery --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "What the learned rewards are worth",
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Table 3.4 of its thesis version.",
-        "",
         "A reward is learned from one expert trajectory. Then a policy is trained from scratch by SAC on "
         "this reward alone, and judged by the true one. "
         "**The reward is that of the last iteration and of the first seed.** The published code chose among "
         "rewards that were saved whenever the return by the true reward set a record, and does not say which "
         "point of the second training its table quotes; here nothing is chosen by the true reward.",
-        "",
         f"Steps of SAC on the learned reward: {pages.span(r['steps'] for r in new)} (the code: 1 million for "
         "the Hopper, 3 million for the others).",
-        "",
-        *head_lines(records, scale),
-    ]
-    return "\n".join(lines)
+        extent(records, scale),
+        records=records,
+        scale=scale,
+    )
 
 
 def _table(table: Records, task: str) -> str:

@@ -29,7 +29,6 @@ from surefoot.experiments.results import (
     markdown_table,
     metric,
 )
-from surefoot.training.run import atomic_write
 
 ROWS = (EXPERT, *METHODS, MOVED, UNPERMUTED)
 
@@ -109,36 +108,29 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
     trained = [record for record in records if record["steps"]]
     networks = sorted({" x ".join(map(str, record["options"]["hidden"])) for record in trained})
     shown = sorted({r["takes"]["demonstrations"]["kept"] for r in records if _is_shown(r)})
-    lines = [
-        "# A reward for another body",
-        "",
-        "This page is made from numbers by `surefoot reproduce firl-transfer --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "A reward for another body",
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Tables 3.5 and 3.9 of its thesis version.",
-        "",
         "A reward is learned from an ant with four legs alike, and SAC is trained on it from scratch on an "
         "ant of which two legs are short and nearly powerless. The reward is that of the last iteration and "
         "of the first seed; the published code chose one by the true reward. The two models' motors are in "
         "different orders: the policy that is moved is rewired, but for the row that says so.",
-        "",
         f"Scale: `{scale}`, {len(records)} cells, {pages.span(len(r['seeds']) for r in trained)} seed(s). "
         f"Hidden layers of SAC: {', '.join(networks)} (the paper's text has 64 x 64, its code 256 x 256). "
         f"Demonstrations: {pages.span(shown)} trajectories. What a scale cuts stands at the head of "
         "`src/surefoot/experiments/firl_transfer.py`.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _is_shown(record: Record) -> bool:

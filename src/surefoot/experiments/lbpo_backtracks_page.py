@@ -13,7 +13,6 @@ from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_backtracks import EXPERIMENT, METHODS, UPDATES, WALK
 from surefoot.experiments.lbpo_benchmark import START, TASKS, setting
 from surefoot.experiments.results import (
-    UNKNOWN,
     Claim,
     Record,
     Records,
@@ -24,7 +23,6 @@ from surefoot.experiments.results import (
     markdown_table,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve
-from surefoot.training.run import atomic_write
 
 FACTOR = 0.5
 """From this share of BACKTRACK's recoveries on a method is said to have about as many."""
@@ -121,10 +119,7 @@ def _text(value: Estimate | None) -> str:
 
 def _doubted(verdict: Verdict, table: Counts, place: str, *methods: str) -> Verdict:
     """One seed has no interval: then the numbers decide nothing for certain."""
-    if verdict.holds is None:
-        return UNKNOWN
-    seeds = [sum(len(record["seeds"]) for record in table.of(place, method)) for method in methods]
-    return Verdict(verdict.holds, verdict.certain and min(seeds) > 1)
+    return verdict.among(sum(len(record["seeds"]) for record in table.of(place, m)) for m in methods)
 
 
 # Page -----------------------------------------------------------------------------------------------
@@ -149,29 +144,23 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
     trained = [record for record in records if record["method"] in METHODS]
-    lines = [
-        "# LBPO: recovery steps",
-        "",
-        "This page is made from numbers by `surefoot reproduce lbpo-backtracks --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "LBPO: recovery steps",
         "Source: Sikchi 2022, chapter 4, Figure 4.7: recovery steps of CPO, SDDPG and BACKTRACK over "
         f"{UPDATES} updates, without printed numbers. LBPO is added. The cells on the safety tasks are "
         "those of [the benchmark](lbpo-benchmark.md), as far as they have been run; the noisy walk is "
         "that of [the experiment on errors](lbpo-robustness.md), with more epochs.",
-        "",
         f"Scale: `{scale}`, {len(trained)} cells of "
         f"{sum(cell.method != START and cell.group == 'main' for cell in EXPERIMENT.cells(scale))}.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _table(table: Counts) -> str:
@@ -184,7 +173,7 @@ def _table(table: Counts) -> str:
 
 
 def _figure(table: Counts, folder: Path) -> str:
-    panels: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    panels: figures.Curves = {}
     for place in table.places():
         for method in METHODS:
             curve = table.curve(place, method)

@@ -12,7 +12,6 @@ from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
 from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_benchmark import EXPERIMENT, LIMIT, METHODS, START, TASKS, setting
 from surefoot.experiments.results import (
-    UNKNOWN,
     Claim,
     Record,
     Records,
@@ -23,7 +22,6 @@ from surefoot.experiments.results import (
     show,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve, at_the_end
-from surefoot.training.run import atomic_write
 
 SAFE = METHODS[1:]
 """The methods that know of the cost."""
@@ -138,10 +136,7 @@ def _careless(table: Seeds, task: str) -> Claim:
 
 def _doubted(verdict: Verdict, table: Seeds, task: str, *methods: str) -> Verdict:
     """One seed has no interval: then the numbers decide nothing for certain."""
-    if verdict.holds is None:
-        return UNKNOWN
-    several = all(len(table.of(task, method)) > 1 for method in methods)
-    return Verdict(verdict.holds, verdict.certain and several)
+    return verdict.among(len(table.of(task, method)) for method in methods)
 
 
 # Page -----------------------------------------------------------------------------------------------
@@ -177,7 +172,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         _table(table, tasks, "return"),
         "### Over PPO's\n\nNot below 0; ours, then the thesis' (Table 4.2).",
         _table(table, tasks, "relative_return"),
-        *([pages.image(drawn["tradeoff"], FIGURES["tradeoff"])] if "tradeoff" in drawn else []),
+        pages.shown(drawn, FIGURES, "tradeoff"),
         "## Where they start\n\nThe shared start of a task and seed: cost of the last tenth of its "
         "epochs. PPO starts from scratch.",
         _starts(table, tasks),
@@ -186,9 +181,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
@@ -196,24 +189,20 @@ def _head(records: Sequence[Record], scale: str) -> str:
     fewer = any(record["steps"] < PUBLISHED_STEPS for record in trained)
     young = "**Fewer steps than in the thesis: policies still learning are set beside converged ones.** "
     epochs = pages.span(record["steps"] // record["log_every"] for record in trained)
-    lines = [
-        "# LBPO on the safety tasks",
-        "",
-        "This page is made from numbers by `surefoot reproduce lbpo-benchmark --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "LBPO on the safety tasks",
         "Source: Sikchi 2022, chapter 4, Tables 4.1 to 4.3: six methods on twelve tasks, a limit of "
         f"{LIMIT:g} on the cost of an episode, 20 million steps, three seeds.",
-        "",
         f"Scale: `{scale}`, {len(trained)} of {sum(c.group != START for c in EXPERIMENT.cells(scale))} cells "
         f"(a method on a task with a seed), {_steps(trained)} steps, which are {epochs} epochs. "
         f"{young if fewer else ''}Networks are "
         f"{' and '.join(sorted({_widths(record) for record in trained})) or 'not known'}. "
         f"{_own_settings(records)}The head of `src/surefoot/experiments/lbpo_benchmark.py` says why, and "
         "lists what else differs.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _own_settings(records: Sequence[Record]) -> str:
@@ -293,7 +282,7 @@ def _figures(table: Seeds, folder: Path) -> dict[str, str]:
 
 def _curves(table: Seeds, task: str, folder: Path) -> bool:
     rows = {"return": "return", "cost/cost": "cost of an episode"}
-    panels: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    panels: figures.Curves = {}
     for method in METHODS:
         found = table.of(task, method)
         for name, row in rows.items():

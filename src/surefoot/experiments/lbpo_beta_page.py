@@ -26,7 +26,6 @@ from surefoot.experiments.results import (
     show,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve
-from surefoot.training.run import atomic_write
 
 WALK = "noisy walk"
 SLACK = 0.15
@@ -122,52 +121,43 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     drawn = _figures(records, folder / EXPERIMENT.name)
     found = claims(records)
 
-    def image(name: str) -> list[str]:
-        return [pages.image(drawn[name], FIGURES[name])] if name in drawn else []
-
     parts = [
         _head(records, scale),
         pages.in_short(found, "betas"),
         "## The barrier\n\nThe steeper it is at 0, the less a rise of the cost is worth. The slope is "
         "beta / eps, so it is the same for half the beta with half the budget: a larger beta is a limit "
         "that is felt earlier.",
-        *image("barrier"),
+        pages.shown(drawn, FIGURES, "barrier"),
         "## The noisy walk\n\nReward and cost are the same number, and 2 is allowed. Shares of the epochs "
         "whose policy breaks the limit, and the cost over the last tenth of the epochs, both from fresh "
         "episodes.",
         _walked(records),
-        *image("settled"),
-        *image("walk"),
+        pages.shown(drawn, FIGURES, "settled"),
+        pages.shown(drawn, FIGURES, "walk"),
         f"## {TASK}\n\nOf the behaviour policies: share of the epochs that break the limit; and the last "
         "policy in fresh episodes.",
         _searched(records),
-        *image("task"),
+        pages.shown(drawn, FIGURES, "task"),
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
     trained = [record for record in records if "beta" in record["options"]]
     wanted = [cell for cell in EXPERIMENT.cells(scale) if "beta" in cell.options]
-    lines = [
-        "# LBPO: the barrier's weight",
-        "",
-        "This page is made from numbers by `surefoot reproduce lbpo-beta --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "LBPO: the barrier's weight",
         "Source: Sikchi 2022, chapter 4, Figures 4.1 and 4.5, without printed numbers. beta weighs the "
         "barrier that LBPO puts at the edge of what is safe; the thesis searched 0.005, 0.008, 0.01 and "
         "0.02.",
-        "",
         f"Scale: `{scale}`, {len(trained)} of {len(wanted)} cells; "
         f"{pages.span(len(r['seeds']) for r in trained)} seeds a cell.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _walked(records: Sequence[Record]) -> str:
@@ -209,7 +199,7 @@ def _figures(records: Sequence[Record], folder: Path) -> dict[str, str]:
         lines, folder / "barrier.svg", across="rise of the expected cost", up="barrier", edge=EPSILON
     )
     _walk_figures(records, folder)
-    panels: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    panels: figures.Curves = {}
     rows = {"return": "return", "cost/cost": "cost of an episode"}
     for beta, found in betas(records, TASK).items():
         for name, row in rows.items():
@@ -219,14 +209,13 @@ def _figures(records: Sequence[Record], folder: Path) -> dict[str, str]:
     if panels:
         limits = {rows["cost/cost"]: TASK_LIMIT}
         figures.curves(panels, folder / "task.svg", along="million steps", limits=limits)
-    drawn = {name: folder / f"{name}.svg" for name in FIGURES}
-    return {name: f"{folder.name}/{path.name}" for name, path in drawn.items() if path.exists()}
+    return pages.pictures(folder, FIGURES)
 
 
 def _walk_figures(records: Sequence[Record], folder: Path) -> None:
     walked = betas(records, WALK)
     row = "cost of an episode"
-    panels: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    panels: figures.Curves = {}
     for beta, (record, *_) in walked.items():
         curve = Curve.from_dict(record["curves"]["eval_cost/distance"])
         panels.setdefault((WALK, row), {})[f"beta = {beta:g}"] = (

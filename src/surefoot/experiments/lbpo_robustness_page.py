@@ -29,7 +29,6 @@ from surefoot.experiments.results import (
     show,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve
-from surefoot.training.run import atomic_write
 
 JUDGES = {UNSAFE: "own samples", "eval_" + UNSAFE: "fresh episodes"}
 """Metric -> by what the violations are counted."""
@@ -121,47 +120,40 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         "*Fresh*: by fresh episodes of the policy that the epoch leaves, which plays the next one. A "
         "method that goes as far as it is allowed is above the limit in about half of the epochs, however "
         "good its critics are. Interquartile mean over seeds; interval: bootstrap over seeds.",
-        *([pages.image(drawn["violations"], FIGURES["violations"])] if "violations" in drawn else []),
+        pages.shown(drawn, FIGURES, "violations"),
         *(f"### Judged by {name}\n\n{_table(table, judge)}" for judge, name in JUDGES.items()),
         "## Cost\n\nMean cost of an episode over the last tenth of the epochs, from fresh episodes; where "
         "reward and cost are the same, this is the return as well. The best that is allowed is 2.",
         _table(table, "eval_cost/distance"),
-        *([pages.image(drawn["costs"], FIGURES["costs"])] if "costs" in drawn else []),
+        pages.shown(drawn, FIGURES, "costs"),
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    path = folder / f"{EXPERIMENT.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(table: Records, scale: str) -> str:
     trained = [record for record in table.all if record["setting"] != START]
     begin = metric(next((r for r in table.all if r["setting"] == START), None), "cost/distance")
     fresh = pages.span(record["evaluate_episodes"] for record in trained)
-    lines = [
-        "# LBPO: errors of the critics",
-        "",
-        "This page is made from numbers by `surefoot reproduce lbpo-robustness --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "LBPO: errors of the critics",
         "Source: Sikchi 2022, chapter 4, Figure 4.4, which has no printed numbers. On the noisy walk "
         "(`NoisyWalk-v0`: ten steps in a plane, reward and cost are the distance from the origin, a cost "
         "of 2 is allowed) safe methods are trained with fewer and fewer samples an epoch, and the epochs "
         "are counted whose policy breaks the limit.",
-        "",
         f"All begin with the same policy, the walk back, which costs {show('cost', begin)} an episode. beta "
         f"of LBPO is 0.005. Here its step turns around where the price of the cost is 1, at a cost of "
         f"{MARGIN:g}: a margin that the others do not keep, whatever their critics are like. So this "
         "experiment cannot tell robustness against errors from caution; "
         "[the one on beta](lbpo-beta.md) shows the caution alone.",
-        "",
         f"Scale: `{scale}`, {len(table.all)} cells; {pages.span(len(r['seeds']) for r in trained)} seeds, "
         f"{pages.span(_epochs(r) for r in trained)} epochs, {fresh} fresh episodes a policy. The thesis "
         "has 5 seeds and 100 epochs.",
-        "",
-        *pages.origin(table.all, scale),
-    ]
-    return "\n".join(lines)
+        records=table.all,
+        scale=scale,
+    )
 
 
 def _table(table: Records, name: str) -> str:
@@ -179,7 +171,7 @@ def _table(table: Records, name: str) -> str:
 def _figures(table: Records, folder: Path) -> dict[str, str]:
     """Draws what there are numbers for; returns paths relative to the page."""
     counts = _counts(table)
-    violations: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    violations: figures.Curves = {}
     for judge, name in JUDGES.items():
         for method in METHODS:
             known = [c for c in counts if (r := table.get(setting(c), method)) and judge in r["per_seed"]]
@@ -192,7 +184,7 @@ def _figures(table: Records, folder: Path) -> dict[str, str]:
         figures.curves(violations, folder / "violations.svg", along="steps an epoch", log=True)
     some = sorted({counts[0], counts[len(counts) // 2], counts[-1]}) if counts else []
     row = "cost of an episode"
-    costs: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    costs: figures.Curves = {}
     for count in some:
         for method in METHODS:
             record = table.get(setting(count), method) or {}
@@ -203,5 +195,4 @@ def _figures(table: Records, folder: Path) -> dict[str, str]:
                 panel[method] = (read.steps / record["log_every"], read.values)
     if costs:
         figures.curves(costs, folder / "costs.svg", along="epoch", limits={row: LIMIT})
-    drawn = {name: folder / f"{name}.svg" for name in FIGURES}
-    return {name: f"{folder.name}/{path.name}" for name, path in drawn.items() if path.exists()}
+    return pages.pictures(folder, FIGURES)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from surefoot.experiments import Experiment
 from surefoot.experiments.results import Claim, Record, markdown_table, tally
+from surefoot.training.run import atomic_write
+
+
+def save(experiment: Experiment, folder: str | Path, parts: Iterable[str]) -> Path:
+    """Writes the page ``NAME.md`` of these parts, less the empty ones, into ``folder``; returns its path."""
+    path = Path(folder) / f"{experiment.name}.md"
+    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    return path
+
+
+def head(experiment: Experiment, title: str, *paragraphs: str, records: Sequence[Record], scale: str) -> str:
+    """Title, the paragraphs, and where the numbers are from."""
+    made = f"This page is made from numbers by `surefoot reproduce {experiment.name} --page`; do not edit it."
+    return "\n\n".join([f"# {title}", made, *paragraphs, "\n".join(origin(records, scale))])
 
 
 def origin(records: Sequence[Record], scale: str) -> list[str]:
@@ -72,6 +87,17 @@ def make_again(experiment: Experiment, records: Sequence[Record], scale: str) ->
 def image(path: str, caption: str) -> str:
     """A picture with its caption below."""
     return f"![{caption}]({path})\n\n*{caption}*"
+
+
+def shown(drawn: Mapping[str, str], captions: Mapping[str, str], name: str) -> str:
+    """The picture of that name with its caption; nothing if it was not drawn."""
+    return image(drawn[name], captions[name]) if name in drawn else ""
+
+
+def pictures(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """The paths, seen from a page beside ``folder``, of the pictures that are in it."""
+    paths = {name: folder / f"{name}.svg" for name in names}
+    return {name: f"{folder.name}/{path.name}" for name, path in paths.items() if path.exists()}
 
 
 def span(numbers: Iterable[int]) -> str:

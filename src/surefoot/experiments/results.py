@@ -115,6 +115,10 @@ class Verdict:
             return self if not self.holds else other
         return Verdict(self.holds, self.certain and other.certain)
 
+    def among(self, seeds: Iterable[int]) -> Verdict:
+        """The same, but certain only if each side has several ``seeds``: one has no interval."""
+        return UNKNOWN if self.holds is None else Verdict(self.holds, self.certain and min(seeds) > 1)
+
     def __or__(self, other: Verdict) -> Verdict:
         """At least one holds."""
         return ~(~self & ~other)
