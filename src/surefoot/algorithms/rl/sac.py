@@ -20,7 +20,7 @@ To train on another reward than the stored one, replace it in each batch when it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import equinox as eqx
 import jax
@@ -49,8 +49,10 @@ __all__ = [
     "relabelled",
     "repeat",
     "train",
+    "train_by",
 ]
 
+AgentT = TypeVar("AgentT")
 Relabel = Callable[[Transition], Float[Array, " batch"]]
 """A reward for each transition of a batch, in place of the stored one."""
 
@@ -173,8 +175,23 @@ def train(
 
     ``relabel`` gives the reward of a batch in place of the stored one, each time that it is drawn.
     """
+    return train_by(gradient_step, settings, agent, replay, key, n, relabel=relabel, enabled=enabled)
 
-    def step(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, Metrics]:
+
+def train_by(
+    gradient_step: Callable[[Any, AgentT, Transition, PRNGKeyArray], tuple[AgentT, Metrics]],
+    settings: Any,
+    agent: AgentT,
+    replay: Replay,
+    key: PRNGKeyArray,
+    n: int,
+    *,
+    relabel: Relabel | None = None,
+    enabled: Bool[Array, ""] | bool = True,
+) -> tuple[AgentT, Metrics]:
+    """:func:`train` by the gradient steps of any method, each on ``batch_size`` transitions."""
+
+    def step(agent: AgentT, key: PRNGKeyArray) -> tuple[AgentT, Metrics]:
         key_batch, key_step = jax.random.split(key)
         batch = replay.sample(key_batch, settings.batch_size)
         if relabel is not None:

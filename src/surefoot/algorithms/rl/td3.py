@@ -29,7 +29,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
-from surefoot.algorithms.rl.sac import Relabel, relabelled, repeat
+from surefoot.algorithms.rl.sac import Relabel, relabelled, train_by
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range
@@ -186,19 +186,8 @@ def train(
     relabel: Relabel | None = None,
     enabled: Bool[Array, ""] | bool = True,
 ) -> tuple[Agent, Metrics]:
-    """``n`` gradient steps on batches of ``replay``, or none unless ``enabled``; metrics are their means.
-
-    ``relabel`` gives the reward of a batch in place of the stored one, each time that it is drawn.
-    """
-
-    def step(agent: Agent, key: PRNGKeyArray) -> tuple[Agent, Metrics]:
-        key_batch, key_step = jax.random.split(key)
-        batch = replay.sample(key_batch, settings.batch_size)
-        if relabel is not None:
-            batch = relabelled(batch, relabel)
-        return gradient_step(settings, agent, batch, key_step)
-
-    return repeat(step, agent, key, n, enabled=jnp.asarray(enabled))
+    """As :func:`surefoot.algorithms.rl.sac.train`, by the steps of TD3."""
+    return train_by(gradient_step, settings, agent, replay, key, n, relabel=relabel, enabled=enabled)
 
 
 def gradient_step(
