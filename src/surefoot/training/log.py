@@ -64,6 +64,8 @@ class Log:
     def end(self, done: int, reached: bool, level: str) -> None:
         """The last words on a target after ``done`` iterations: a line, or a warning that is kept."""
         steps = done * self._plan.steps_per_iteration
+        if self._warned.pop("target", None):  # of a run that has been made longer since
+            write_json(self._run.path / "warnings.json", self._warned)
         if not reached:
             text = f"the target was not reached in {steps:,} steps: {level}; give more --steps."
             self.warn_once("target", text)
