@@ -280,9 +280,10 @@ def cut(cells: Sequence[Cell], whole: Sequence[Cell]) -> str:
     seeds, all_seeds = (len({cell.seeds for cell in some}) for some in (cells, whole))
     words = [
         _said(str(seeds), str(all_seeds), "seed" if seeds == 1 else "seeds"),
-        _said(*(_span({pair[i].steps for pair in pairs}) for i in (0, 1)), "steps"),
+        _said(_span({c.steps for c, _ in pairs}), _span({c.steps for _, c in pairs}), "steps"),
         _said(
-            *(_span({pair[i].evaluate_episodes for pair in pairs}) for i in (0, 1)),
+            _span({c.evaluate_episodes for c, _ in pairs}),
+            _span({c.evaluate_episodes for _, c in pairs}),
             "episode(s) an evaluation",
         ),
     ]
