@@ -270,6 +270,7 @@ def test_exploration_noise_has_its_price_and_the_limit_is_the_runs(walk):
 def test_limits_and_tail_by_hand(walk):
     found = evaluate(walk, episodes=40, mode="greedy", cost_limits=(0.5,), tail=0.5, out=False)
     assert found.limits == (0.5,) and found.evidence[0].broken
+    assert any(note.startswith("40 episodes a policy are few") for note in found.notes)
     assert found.metrics["training_unsafe_epochs"].estimate == 1.0
     costs = np.sort(found.table.costs[..., 0], axis=1)
     assert found.metrics["cvar/distance"].estimate == pytest.approx(costs[:, 20:].mean())

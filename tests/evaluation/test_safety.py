@@ -62,7 +62,7 @@ def test_each_policy_has_its_own_bound(costs):
 def test_without_assumptions_only_where_a_step_costs_0_or_1(costs):
     (found,) = evidence(table(costs, indicator=True), ("harm",), (60.0,), 1000)
     assert found.free == betting_bound(costs[..., 0].mean(axis=0), 1000) > found.cost.upper
-    assert "whatever the distribution" in found.sentence
+    assert f", {found.free:.1f} whatever the distribution, if no step can cost more than 1)" in found.sentence
     for other in (
         evidence(table(costs), ("harm",), (60.0,), 1000),
         evidence(table(costs), ("harm",), (60.0,)),
@@ -75,6 +75,7 @@ def test_no_cost_at_all_is_no_proof_but_a_bound():
     (found,) = evidence(table(nothing), ("harm",), (25.0,), 1000)
     assert found.shown and 0 < found.upper == found.free < 25
     assert found.policies == (found.free,)
+    assert f"upper bound {found.free:.1f} whatever the distribution, if no step can" in found.sentence
     (few,) = evidence(table(nothing[:, :20]), ("harm",), (25.0,), 1000)
     assert not few.shown and few.upper > 25
     (unknown,) = evidence(table(nothing), ("harm",), (25.0,), None)

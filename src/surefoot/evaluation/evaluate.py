@@ -15,7 +15,7 @@ from surefoot.envs import marble_maze_board as geometry
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.evaluation import episodes as tables_of
 from surefoot.evaluation.episodes import EpisodeTable, summarise
-from surefoot.evaluation.safety import Evidence, evidence, limits_of, while_training
+from surefoot.evaluation.safety import ENOUGH, Evidence, evidence, limits_of, while_training
 from surefoot.evaluation.statistics import Estimate
 from surefoot.task import Box, Task
 from surefoot.training.run import Run, atomic_write, write_json
@@ -171,6 +171,7 @@ def evaluate(
             *_of_planning(run, actor),
             *notes,
             *_of_limits(task.constraints, limits),
+            *_of_few(episodes, limits),
             *_of_rows(run, trained),
         ),
         tables=tables,
@@ -228,6 +229,16 @@ def _of_limits(constraints: Sequence[str], limits: Sequence[float]) -> list[str]
     return [
         f"no limit above 0 is known for the {named}, and no number of episodes can show that an expected "
         "cost is 0; give a limit with --cost-limits (cost of an episode)."
+    ]
+
+
+def _of_few(episodes: int, limits: Sequence[float]) -> list[str]:
+    """What is said of statements about limits from few episodes."""
+    if episodes >= ENOUGH or not any(limit > 0 for limit in limits):
+        return []
+    return [
+        f"{episodes} episodes a policy are few: what is said with 95 % confidence may hold less often; play "
+        f"at least {ENOUGH} (--episodes)."
     ]
 
 
