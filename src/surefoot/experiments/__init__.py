@@ -32,6 +32,7 @@ EXPERIMENTS = {
     "loop-benchmark": "loop_benchmark:EXPERIMENT",
     "loop-mbpo": "loop_mbpo:EXPERIMENT",
     "loop-ablations": "loop_ablations:EXPERIMENT",
+    "loop-safe": "loop_safe:EXPERIMENT",
 }
 """Name on the command line -> module and variable, relative to this package."""
 
@@ -49,6 +50,7 @@ ABOUT = {
     "loop-benchmark": "LOOP, TD3, only CEM, random Q and LOOP without CEM-AG on MuJoCo tasks",
     "loop-mbpo": "LOOP with SAC inside beside MBPO on MuJoCo tasks",
     "loop-ablations": "LOOP's actor divergence and usage, horizons, replay augmentation, CEM-AG against CEM",
+    "loop-safe": "LOOP with and without a limit on the cost of its plans, on the maze and on PointGoal1",
 }
 """One line each, for lists and help."""
 

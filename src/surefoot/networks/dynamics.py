@@ -9,7 +9,7 @@ Log-variances are kept within learned bounds, smoothly (Chua et al., appendix A.
 
     l = max - softplus(max - raw);    l <- min + softplus(l - min)
 
-Costs are expected values: they are fitted by squared error, and the width of their Gaussian means nothing.
+Costs are expected values, max(mu, 0), and the width of their Gaussian means nothing.
 
 Departures: the bounds are each member's own, so that members are independent of each other; inputs that
 hardly vary are not magnified. :mod:`surefoot.networks.dynamics_fit` fits it.

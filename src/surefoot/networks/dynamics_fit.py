@@ -5,9 +5,11 @@ Each member sees all transitions, in an order of its own, with targets y = (s' -
     loss = sum_e mean_batch mean_d [ (mu_e - y)^2 exp(-l_e) + l_e ]
          + 0.01 mean_e sum_d (max - min) + sum_layers c_layer |W_layer|^2 / 2
 
-but for costs, where [ 100 (mu_e - y)^2 / variance ] stands in the bracket. A cost is rare and 0 or 1; a
-Gaussian that may choose its width takes the ones for noise, and its mean stays near 0 where they are. The
-100 gives costs as much weight as a change that is known to a tenth of its deviation.
+but for costs, where [ 1000 (c - y log c) ] stands in the bracket, with c = softplus(50 mu) / 50: Poisson's
+quasi-likelihood, whose minimum is the expected cost whatever its distribution, as long as costs are not below
+0 and of the size of 1. A cost is rare, and 0 or 1; a Gaussian that may choose its width takes the ones for
+noise, and squared error leaves a little cost everywhere, which over the steps of a plan adds up. The 1000 is
+about the weight of a change that is known to a thirtieth.
 
 Departures from common implementations: transitions held out stay held out in every later fit; members are
 compared by the share of the variance that they leave unexplained, not by errors in raw units, where the
@@ -32,10 +34,12 @@ WEIGHT_DECAY = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
 """c of each layer of 4 x 200, from input to output (Chua et al.'s code)."""
 NEARLY_CONSTANT = 1e-6
 """Inputs with a smaller standard deviation are centred, but not scaled."""
-COST_WEIGHT = 100.0
-"""Of the squared error of a cost, in units of its variance."""
-LEAST_COST_VARIANCE = 0.01
-"""Variance of a cost that is hardly ever met, so that its weight stays finite."""
+COST_WEIGHT = 1000.0
+"""Of a cost's quasi-likelihood; of costs that deviate by more than 1, divided by that."""
+KNEE = 50.0
+"""How sharply an expected cost bends at 0: softplus(50 mu) / 50 is max(mu, 0) to within 0.014."""
+TINY = 1e-8
+"""Added to an expected cost before its logarithm is taken."""
 CHUNK = 1024
 """Transitions at once where statistics and errors are summed."""
 
@@ -163,7 +167,7 @@ def _fit(
     split = Split.of(jnp.minimum(count, data.observation.shape[0]), settings.holdout)
     ensemble, variance = with_statistics(ensemble, data, split)
     costs = variance[len(variance) - ensemble.costs :]
-    cost_weight = COST_WEIGHT / jnp.maximum(costs, LEAST_COST_VARIANCE)
+    cost_weight = COST_WEIGHT / jnp.maximum(jnp.sqrt(costs), 1.0)
     epoch_batches = -(-split.train // batch)
     limit = epoch_batches * settings.epochs
     if settings.max_minibatches is not None:
@@ -243,14 +247,15 @@ def negative_log_likelihood(
     """sum_e mean_batch mean_d [ (mu - y)^2 exp(-l) + l ].
 
     Twice the negative log-likelihood of an output, up to a constant. The last outputs, as many as there are
-    entries of ``cost_weight``, count by [ cost_weight (mu - y)^2 ] instead.
+    entries of ``cost_weight``, count by [ cost_weight (c - y log c) ] instead, with c = softplus(50 mu) / 50.
     """
     mean, log_variance = members(x)
-    squared = (mean - y) ** 2
-    each = squared * jnp.exp(-log_variance) + log_variance
+    each = (mean - y) ** 2 * jnp.exp(-log_variance) + log_variance
     if cost_weight is not None and len(cost_weight):
         costs = len(cost_weight)
-        each = jnp.concatenate([each[..., :-costs], cost_weight * squared[..., -costs:]], axis=-1)
+        expected = jax.nn.softplus(KNEE * mean[..., -costs:]) / KNEE
+        poisson = expected - y[..., -costs:] * jnp.log(expected + TINY)
+        each = jnp.concatenate([each[..., :-costs], cost_weight * poisson], axis=-1)
     each = jnp.mean(each, axis=-1)
     if weight is None:
         return jnp.sum(jnp.mean(each, axis=-1))

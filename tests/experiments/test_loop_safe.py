@@ -1,0 +1,115 @@
+"""The cells of safe planning, its numbers and its page, from records made up here."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from surefoot.experiments import ABOUT, EXPERIMENTS, SCALES, Cell, experiment, loop_safe
+from surefoot.experiments.loop_safe import EPISODES, FREE, LIMIT, METHODS, SAFE, STEPS, TASKS
+from surefoot.experiments.loop_safe_page import Runs, claims, number, write
+from surefoot.experiments.worker import tuples
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_cells_are_well_formed(scale):
+    from surefoot.algorithms import algorithm
+
+    made = experiment("loop-safe").at(scale)
+    assert "loop-safe" in EXPERIMENTS and "loop-safe" in ABOUT
+    names = [cell.name for cell in made]
+    assert len(set(names)) == len(names) == len(TASKS) * len(METHODS) * loop_safe.SCALES[scale].seeds
+    for cell in made:
+        assert Cell.from_dict(cell.as_dict()) == cell
+        settings = algorithm(cell.algorithm)(**tuples(cell.options))
+        assert settings.warm_up < cell.steps == settings.replay_capacity
+        assert cell.steps % cell.log_every == 0 and cell.log_every >= 200  # an episode ends in each row
+        assert settings.plan_cost_limits == ((LIMIT,) if cell.method == SAFE else None)
+    for free, safe in zip(made[::2], made[1::2], strict=True):  # and nothing else differs
+        assert {**free.options, "plan_cost_limits": [LIMIT]} == safe.options and free.world == safe.world
+
+
+def test_both_tasks_have_what_the_cells_ask_for():
+    pytest.importorskip("mujoco")
+    import surefoot as sf
+
+    for cell in loop_safe.cells("smoke"):
+        task = sf.make(cell.environment, **tuples(cell.world)).task
+        assert len(task.constraints) == 1 and task.horizon == 200
+        assert task.reports_success == ("success" in cell.training_metrics)
+
+
+def record(task, method, seed, steps, returns):
+    """Violating steps ``steps`` while training, by rows of 500 from the first, half of it at the end."""
+    rows = [500 * (i + 1) for i in range(len(steps))]
+    curve = {"steps": rows, "seeds": [steps]}
+    return {
+        "method": method,
+        "setting": f"{task}-seed{seed}",
+        "cell": f"{task}-seed{seed}/{method}",
+        "environment": "E-v0",
+        "group": "main",
+        "seeds": [seed],
+        "steps": rows[-1],
+        "options": {"warm_up": 1000},
+        "metrics": {},
+        "versions": {"surefoot": "0"},
+        "command": "made up",
+        "per_seed": {
+            "return": [returns],
+            "test_return": [returns + 2.0],
+            STEPS: [steps[-1] / 2],
+            EPISODES: [0.5],
+            "test_" + EPISODES: [0.25],
+        },
+        "curves": {STEPS: curve, EPISODES: {"steps": rows, "seeds": [[x and x / 10 for x in steps]]}},
+    }
+
+
+def records():
+    made = []
+    for seed in (0, 1):
+        made.append(record("MarbleMaze", FREE, seed, [9.0, 9.0, 4.0, None, 6.0 + seed], -50.0))
+        made.append(record("MarbleMaze", SAFE, seed, [9.0, 9.0, 1.0, 1.0, 1.0], -60.0))
+    return [*made, record("PointGoal1", FREE, 0, [5.0, 5.0, 5.0], 3.0)]
+
+
+def test_numbers_leave_the_random_steps_out_and_pool_both_sets_of_starts():
+    table = Runs(records())
+    assert table.tasks() == ["MarbleMaze", "PointGoal1"]
+    np.testing.assert_allclose(table.trained("MarbleMaze", FREE, STEPS).estimate, 5.25)  # of 5 and 5.5
+    assert table.trained("MarbleMaze", SAFE, STEPS).estimate == 1.0
+    assert table.end("MarbleMaze", SAFE, "return").estimate == -59.0
+    assert table.end("MarbleMaze", SAFE, EPISODES).estimate == 0.375
+    assert table.end("PointGoal1", FREE, "success") is None
+    assert table.trained("PointGoal1", SAFE, STEPS) is None
+
+
+def test_claims_are_judged_by_the_numbers():
+    found = {(c.claim, c.where): c.verdict for c in claims(records())}
+    for (claim, where), verdict in found.items():
+        if where == "PointGoal1":
+            assert verdict.holds is None
+        elif "return" in claim or "episodes that violate by" in claim:  # the latter are equal
+            assert verdict.holds is False
+        else:
+            assert verdict.holds and verdict.certain
+    alone = [r for r in records() if r["seeds"] == [0]]
+    assert not any(c.verdict.certain for c in claims(alone))
+
+
+def test_the_page_shows_what_there_is_and_what_is_missing(tmp_path):
+    path = write(records(), "laptop", tmp_path)
+    text = path.read_text()
+    assert "| MarbleMaze | safe | 1.00 [1.00, 1.00] | 10 [10, 10] % |" in text
+    assert "| PointGoal1 | safe | - | - | - | - | 0 |" in text
+    assert "`PointGoal1-seed0/safe`" in text.partition("have not been run")[2]
+    assert (tmp_path / "loop-safe" / "training.svg").exists()
+    assert write([], "laptop", tmp_path / "empty").exists()
+    assert number(None) == "-" and not math.isnan(table_end())
+
+
+def table_end():
+    return Runs(records()).end("PointGoal1", FREE, "return").estimate
