@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import surefoot as sf
+from probe.playing import collect
 from surefoot.algorithms.rl.discrete_sac import DiscreteSac
 from surefoot.errors import SurefootError
 from surefoot.training.fit import fit, resume
@@ -42,9 +43,9 @@ def world(request):
 @pytest.mark.parametrize("weight", [None, 0.0, 0.7])
 def test_rewards_follow_the_formula_and_all_else_stays(world, amount, weight):
     key = jax.random.key(3)
-    _, plain = world.fresh(key).collect(Always(), amount, key)
+    _, plain = collect(world.fresh(key), Always(), amount, key)
     changed = relabel(world, distance, prior_weight=weight, discount=0.9)
-    _, batch = changed.fresh(key).collect(Always(), amount, key)
+    _, batch = collect(changed.fresh(key), Always(), amount, key)
     now = 2 * np.asarray(plain.observation)[..., 0] - np.asarray(plain.observation)[..., 1]
     after = 2 * np.asarray(plain.next_observation)[..., 0] - np.asarray(plain.next_observation)[..., 1]
     wanted = now if weight is None else np.asarray(plain.reward) + weight * (0.9 * after - now)
@@ -61,9 +62,9 @@ def test_rewards_follow_the_formula_and_all_else_stays(world, amount, weight):
 
 def test_steps_go_on_where_the_world_stands(world):
     key = jax.random.key(0)
-    after, batch = relabel(world, distance).fresh(key).collect(Always(), Steps(4), key)
+    after, batch = collect(relabel(world, distance).fresh(key), Always(), Steps(4), key)
     assert isinstance(after, RelabelledWorld)
-    _, later = after.collect(Always(), Steps(4), key)
+    _, later = collect(after, Always(), Steps(4), key)
     # Before an episode can end, the time in the observation only rises.
     assert np.all(np.asarray(later.observation)[0, :, 1] > np.asarray(batch.observation)[0, :, 1])
 
