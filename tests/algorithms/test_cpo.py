@@ -11,8 +11,8 @@ import pytest
 from oracles.cmdp import expected_sums, solve
 from probe.road import COST, GOES_ON, REWARD, START, TABLES, TRANSITION, Road
 from probe.worlds import Constant
-from surefoot.algorithms.safe.cpo import Cpo, update
-from surefoot.algorithms.safe.episodes import mean_costs
+from surefoot.algorithms.safe.cpo import Cpo, fit, update
+from surefoot.algorithms.safe.episodes import mean_costs, weights
 from surefoot.errors import SurefootError
 from surefoot.worlds.jax_world import JaxWorld
 from surefoot.worlds.world import Episodes
@@ -64,6 +64,22 @@ def test_approaches_what_linear_programming_finds():
     for limit in (0.0, -1.0):  # at its end, and past it
         _, metrics = learn(state, 2, limit)
         assert metrics["recovery"].all() and np.isfinite(list(metrics.values())).all()
+
+
+@pytest.mark.parametrize("minibatch", [0, 500])
+def test_values_come_to_those_of_the_road(minibatch):
+    learner = replace(CPO, value_minibatch=minibatch, value_learning_rate=5e-3, value_steps=600)
+    state = learner.init(ROAD.task, jax.random.key(0))
+    batch = play(state.policy, jax.random.key(1))
+    weight = weights(batch).reshape(-1)
+    values, _, errors = eqx.filter_jit(fit)(learner, state, batch, weight)
+    states = jnp.eye(3)
+    found = [
+        np.asarray(START) @ np.asarray(part).squeeze()
+        for part in (values.reward(states), values.costs(states))
+    ]
+    np.testing.assert_allclose(found, worth(state.policy), rtol=0.05)  # 400 episodes
+    assert np.isfinite(errors).all()
 
 
 def test_what_does_not_fit_is_refused_in_one_line():

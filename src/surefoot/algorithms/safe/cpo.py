@@ -32,6 +32,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rl.ppo import create_values
+from surefoot.algorithms.safe.critics import regression
 from surefoot.algorithms.safe.episodes import (
     by_constraint,
     check_limits,
@@ -48,7 +49,6 @@ from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy
-from surefoot.numerics.pieces import summed_gradient
 from surefoot.numerics.returns import cost_advantage, generalised_advantage, lambda_return
 from surefoot.numerics.trust_region import (
     categorical_kl,
@@ -114,7 +114,9 @@ class Cpo(eqx.Module):
     backtrack_trials: int = 10
     """Trials of the line search; if none will do, the policy stays."""
     value_steps: int = 80
-    """Steps of Adam an epoch on V and V_i, each on the whole batch."""
+    """Steps of Adam an epoch on V and V_i."""
+    value_minibatch: int = 0
+    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the starter agents do."""
     value_learning_rate: float = 1e-3
     """Of this Adam."""
     initial_std: float = 0.6065
@@ -128,6 +130,7 @@ class Cpo(eqx.Module):
         check_limits(self.cost_limits)
         for name in ("batch_steps", "conjugate_steps", "backtrack_trials", "value_steps"):
             check_range(name, getattr(self, name), low=1)
+        check_range("value_minibatch", self.value_minibatch, low=0)
         for name in ("radius", "value_learning_rate", "initial_std"):
             check_range(name, getattr(self, name), low=0, open_low=True)
         for name in ("discount", "trace", "cost_discount", "cost_trace"):
@@ -314,7 +317,6 @@ def fit(
 ) -> tuple[Values, optax.OptState, Float[Array, " signals"]]:
     """Line 6: values, their optimiser and the last mean squared errors; returns are Monte Carlo's."""
     observation, values = flat(batch.observation), state.values
-    adam = optax.adam(settings.value_learning_rate)
     terminated, truncated = batch.terminated, batch.truncated
     gains = lambda_return(
         batch.reward,
@@ -333,17 +335,20 @@ def fit(
     )
     target = flat(jnp.concatenate([gains[..., None], charges], axis=-1))
 
-    def error(values: Values, data: tuple[Array, ...]) -> tuple[Array, Array]:
-        observation, target, weight = data
-        found = jnp.concatenate([values.reward(observation), values.costs(observation)], axis=-1)
-        each = weight @ (found - target) ** 2
-        return jnp.sum(each), each
+    def found(values: Values, observation: Array) -> Array:
+        return jnp.concatenate([values.reward(observation), values.costs(observation)], axis=-1)
 
-    def step(_: Any, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
-        values, optimiser, _ = carry
-        slope, each = summed_gradient(error, values, (observation, target, weight))
-        change, optimiser = adam.update(slope, optimiser)
-        return optax.apply_updates(values, change), optimiser, each
-
-    start = (values, state.optimiser, jnp.zeros(target.shape[-1]))
-    return jax.lax.fori_loop(0, settings.value_steps, step, start)
+    steps_so_far = optax.tree.get(state.optimiser, "count")
+    return regression(
+        found,
+        values,
+        state.optimiser,
+        observation,
+        target,
+        weight,
+        steps=settings.value_steps,
+        learning_rate=settings.value_learning_rate,
+        minibatch=settings.value_minibatch,
+        # Which transitions share a step needs no seed of its own: they are other ones with every seed.
+        key=jax.random.fold_in(jax.random.key(0), steps_so_far),
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,8 @@ from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.numerics.pieces import summed_gradient
 from surefoot.numerics.returns import lambda_return
 from surefoot.task import Task
+
+Networks = TypeVar("Networks")
 
 
 class Critics(eqx.Module):
@@ -89,28 +94,61 @@ def fit(
 
     With ``minibatch`` each step is on so many transitions, drawn with ``key`` in proportion to their weights.
     """
+
+    def found(critics: Critics, inputs: tuple[Array, Array]) -> Array:
+        return critics.all(*inputs)
+
+    return regression(
+        found,
+        critics,
+        state,
+        (observation, action),
+        target,
+        weight,
+        steps=steps,
+        learning_rate=learning_rate,
+        minibatch=minibatch,
+        key=key,
+    )
+
+
+def regression(
+    found: Callable[[Networks, Any], Float[Array, "batch signals"]],
+    networks: Networks,
+    state: optax.OptState,
+    inputs: Any,
+    target: Float[Array, "batch signals"],
+    weight: Float[Array, " batch"],
+    *,
+    steps: int | Int[Array, ""],
+    learning_rate: float,
+    minibatch: int = 0,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Networks, optax.OptState, Float[Array, " signals"]]:
+    """``steps`` of Adam on the weighted squared error of ``found(networks, inputs)``; see :func:`fit`."""
     adam = optimiser(learning_rate)
     total = jnp.cumsum(weight)
 
-    def error(critics: Critics, data: tuple[Array, ...]) -> tuple[Array, Array]:
-        observation, action, target, weight = data
-        each = weight @ (critics.all(observation, action) - target) ** 2
+    def error(networks: Networks, data: tuple[Any, Array, Array]) -> tuple[Array, Array]:
+        inputs, target, weight = data
+        each = weight @ (found(networks, inputs) - target) ** 2
         return jnp.sum(each), each
 
-    def chosen(i: Int[Array, ""]) -> tuple[Array, ...]:
+    def chosen(i: Int[Array, ""]) -> tuple[Any, Array, Array]:
         if not minibatch:
-            return observation, action, target, weight
+            return inputs, target, weight
         assert key is not None
         places = jax.random.uniform(jax.random.fold_in(key, i), (minibatch,)) * total[-1]
         rows = jnp.minimum(jnp.searchsorted(total, places, side="right"), len(weight) - 1)
-        return observation[rows], action[rows], target[rows], jnp.full(minibatch, 1 / minibatch)
+        drawn = jax.tree.map(lambda x: x[rows], (inputs, target))
+        return *drawn, jnp.full(minibatch, 1 / minibatch)
 
     def step(
-        i: Int[Array, ""], carry: tuple[Critics, optax.OptState, Array]
-    ) -> tuple[Critics, optax.OptState, Array]:
-        critics, state, _ = carry
-        slope, each = summed_gradient(error, critics, chosen(i))
+        i: Int[Array, ""], carry: tuple[Networks, optax.OptState, Array]
+    ) -> tuple[Networks, optax.OptState, Array]:
+        networks, state, _ = carry
+        slope, each = summed_gradient(error, networks, chosen(i))
         change, state = adam.update(slope, state)
-        return optax.apply_updates(critics, change), state, each  # type: ignore[return-value]
+        return optax.apply_updates(networks, change), state, each  # type: ignore[return-value]
 
-    return jax.lax.fori_loop(0, steps, step, (critics, state, jnp.zeros(target.shape[-1])))
+    return jax.lax.fori_loop(0, steps, step, (networks, state, jnp.zeros(target.shape[-1])))
