@@ -85,6 +85,44 @@ def test_the_best_within_a_limit_on_costs():
     assert feasible == 0
 
 
+def test_those_that_exceed_a_limit_are_no_elites_where_any_keeps_it():
+    """Half of the candidates keep it, and all would be elites: mean and variance are those of that half."""
+
+    def objective(actions, key):
+        return Scores(actions[:, 0, 0], (actions[:, 0, :1] > 0).astype(jnp.float32), aux=actions)
+
+    settings = Cem(40, 40, 1, smoothing=0.0)
+    plan = search(objective, proposal(), 3, settings, limits=(0.0,))
+    seen = plan.aux[0]
+    kept = seen[seen[:, 0, 0] <= 0]
+    assert 10 < len(kept) < 30
+    np.testing.assert_allclose(plan.mean, kept.mean(0), atol=1e-6)
+    np.testing.assert_allclose(plan.variance, kept.var(0), atol=1e-6)
+    np.testing.assert_allclose(plan.elite_return, kept[:, 0, 0].mean(), atol=1e-6)
+    nowhere = search(objective, proposal(), 3, settings, limits=(-1.0,))  # then all of them count
+    np.testing.assert_allclose(nowhere.mean, nowhere.aux[0].mean(0), atol=1e-6)
+
+
+def test_held_actions_find_a_way_out_that_lies_far_from_the_mean():
+    """Only plans whose first entries all are above 0.6 cost nothing; no cost says where they are."""
+
+    def objective(actions, key):
+        costs = jnp.any(actions[..., 0] < 0.6, axis=1, keepdims=True).astype(jnp.float32)
+        return Scores(-jnp.sum(actions[..., 0] ** 2, axis=1), costs, aux=actions)
+
+    start = Proposal(jnp.full((8, 2), -0.5), array(LOW), array(HIGH))
+    without = search(objective, start, 4, Cem(60, 10, 3), limits=(0.0,))
+    assert without.feasible == 0 and without.mean[:, 0].max() < 0.6
+    plan = search(objective, start, 4, Cem(60, 10, 3, held=20), limits=(0.0,))
+    assert plan.feasible > 0.05 and plan.mean[:, 0].min() > 0.5
+    constant = (np.ptp(plan.aux, axis=2) < 1e-6).all(-1)
+    np.testing.assert_array_equal(constant.sum(1), [20, 20, 20])  # of 60, anew in each iteration
+    drawn = plan.aux[constant][:, 0]
+    assert len(np.unique(drawn[:, 0])) == 60
+    assert np.all(np.abs(drawn.mean(0)) < 4 * np.array([2.0, 6.0]) / np.sqrt(12 * 60))
+    np.testing.assert_allclose(drawn.std(0), np.array([2.0, 6.0]) / np.sqrt(12), rtol=0.25)
+
+
 # The recursion -----------------------------------------------------------------------------------------
 
 
@@ -233,6 +271,7 @@ def test_several_searches_in_one_call_are_those_made_singly():
         ({"elites": 0}, "elites = 0 is out of range"),
         ({"iterations": 0}, "iterations = 0 is out of range"),
         ({"smoothing": 1.5}, "smoothing = 1.5 is out of range"),
+        ({"held": 101}, "held = 101 is out of range"),
     ],
 )
 def test_settings_out_of_range(change, message):

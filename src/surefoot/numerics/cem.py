@@ -6,7 +6,8 @@ Box, for a mean and a variance of every entry of a sequence [H, A]; :func:`cem` 
   1  v' <- min(v, ((mean - low) / 2)^2, ((high - mean) / 2)^2), not below a floor
   2  n candidates mean + sqrt(v') z, with z a standard normal cut at +-2; then the proposal's own sequences
   3  score them; those whose score is not a number are dropped
-  4  elites: the best e. With limits on costs, those that exceed them come behind those that keep them
+  4  elites: the best e. With limits on costs, those that exceed them come behind those that keep them, and
+     are no elites as long as any keeps them
   5  mean <- alpha mean + (1 - alpha) mean of the elites;  v <- alpha v + (1 - alpha) variance of the elites
 
 The floor of line 1 is ours: without it an entry whose mean has come to a bound could never leave it again.
@@ -83,6 +84,9 @@ class Cem(eqx.Module):
     """Whether the mean is smoothed as well; otherwise it is replaced by that of the elites."""
     floor: float = 0.01
     """Least deviation that the bounds may press an entry to, as a share of its range."""
+    held: int = 0
+    """So many of the population hold one action from beginning to end, drawn uniformly within the bounds:
+    ways out that lie far from the mean, for searches with limits."""
 
     def __check_init__(self) -> None:
         check_range("population", self.population, low=1)
@@ -90,6 +94,7 @@ class Cem(eqx.Module):
         check_range("iterations", self.iterations, low=1)
         check_range("smoothing", self.smoothing, low=0, high=1)
         check_range("floor", self.floor, low=0, high=1)
+        check_range("held", self.held, low=0, high=self.population)
         if self.smoothing_on not in ("old", "new"):
             raise SurefootError(f"smoothing_on = '{self.smoothing_on}': give 'old' or 'new'.")
 
@@ -174,6 +179,11 @@ def cem(
         spread, frozen = within_bounds(mean, variance, proposal.low, proposal.high, settings.floor)  # 1
         z = jax.random.truncated_normal(key_draw, -2.0, 2.0, (settings.population, *mean.shape))
         drawn = mean + jnp.sqrt(spread) * z  # 2
+        if settings.held:
+            shape = (settings.held, 1, mean.shape[1])
+            key_held = jax.random.fold_in(key_draw, 1)
+            one = jax.random.uniform(key_held, shape, minval=proposal.low, maxval=proposal.high)
+            drawn = jnp.concatenate([drawn[settings.held :], jnp.broadcast_to(one, (len(one), *mean.shape))])
         candidates = jnp.concatenate([drawn, jnp.where(usable, extra, mean)])
         candidates = jnp.clip(candidates, proposal.low, proposal.high)
         scores = _scores(objective(candidates, key_score), n, limits)  # 3
@@ -181,7 +191,9 @@ def cem(
         whole = jnp.all(usable, axis=(1, 2))
         valid &= jnp.concatenate([jnp.ones(settings.population, bool), whole])
         best = ranking(scores, limits, valid)[: settings.elites]  # 4
-        weight = valid[best].astype(mean.dtype)
+        keeps = valid & (excess(scores, limits) <= 0)
+        counts = jnp.where(jnp.any(keeps), keeps, valid)
+        weight = counts[best].astype(mean.dtype)
         some = jnp.sum(weight) > 0
         new_mean, new_variance = moments(candidates[best], weight)
         alpha = settings.smoothing if settings.smoothing_on == "old" else 1 - settings.smoothing

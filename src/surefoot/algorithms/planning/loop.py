@@ -60,6 +60,8 @@ OFF_POLICY = {"td3": td3, "sac": sac}
 """What learns underneath; both have ``init_agent`` and ``gradient_step``."""
 TERMINALS = ("learned", "random", "none")
 CRITICS = ("first", "min", "mean")
+HELD = 4
+"""With limits on costs, one in so many candidates holds one action all along, a way out if there is one."""
 MODEL_METRICS = ("model_loss", "model_minibatches", "model_epochs")
 
 
@@ -235,6 +237,7 @@ class Loop(eqx.Module):
             smoothing=self.smoothing,
             smoothing_on=self.smoothing_on,
             smooth_mean=self.smooth_mean,
+            held=0 if self.plan_cost_limits is None else self.population // HELD,
         )
 
     @property
