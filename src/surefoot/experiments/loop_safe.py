@@ -3,7 +3,8 @@
 The thesis (Sikchi 2022, chapter 2) says that planning lends itself to safety; it has no figure of it. LOOP
 with and without ``plan_cost_limits``, on two tasks whose short way leads through what must not be entered:
   MarbleMaze   ``MarbleMazeTilt-v0``, the maze with real actions, with the distance to the goal as reward, for
-               a plan of a few steps sees no goal; two overlapping zones lie on the straight way
+               a plan of a few steps sees no goal; two overlapping zones lie on the straight way, and the ball
+               must not be faster than 1.2 px a frame
   PointGoal1   the safety task with positions in place of the lidar, each decision held for 5 actions, 200 in
                an episode (``envs/safety/positions.py``), as in the paper on LOOP (Sikchi et al. 2021)
 Both learn reward and cost; neither is known. A cell ``MarbleMaze-seed0/safe`` is one seed.
@@ -12,9 +13,9 @@ Counted are violating steps and episodes, of the episodes that were played to le
 start, and of the last planner. A cost is 0 or 1 a step. The limit is that of a plan, LIMIT: no step of
 it is likely to violate, by the most pessimistic network.
 
-Horizons are longer than the thesis' 5, for what cannot be avoided any more when it comes into view is not
-avoided: 10 in the maze, where a marble at full tilt cannot be kept out of a zone that it would enter in 4
-decisions, and 8 in PointGoal1, whose robot stops sooner.
+The horizon is 8, not the thesis' 5, for what cannot be avoided any more when it comes into view is not
+avoided. With the zones alone the limit did not help: a marble that may be as fast as it likes comes to twice
+that speed, and then sees a zone, or the wall that it bounces off, too late.
 """
 
 from __future__ import annotations
@@ -41,13 +42,19 @@ class Task:
 
     environment: str
     world: Mapping[str, Any] = field(default_factory=dict)
-    plan_horizon: int = 8
+    constraints: tuple[str, ...] = ()
+    """Those that are counted apart as well."""
     reports_success: bool = False
     random_steps: int = 1_000
 
 
 TASKS = {
-    "MarbleMaze": Task("MarbleMazeTilt-v0", {"reward": "distance"}, plan_horizon=10, reports_success=True),
+    "MarbleMaze": Task(
+        "MarbleMazeTilt-v0",
+        {"reward": "distance", "constraints": ["zone", "speed"]},
+        constraints=("zone", "speed"),
+        reports_success=True,
+    ),
     "PointGoal1": Task("python:surefoot.envs.safety.positions.point_goal"),
 }
 
@@ -87,9 +94,9 @@ SCALES = {
     ),
     "laptop": Scale(
         2,
-        {"MarbleMaze": 6_000, "PointGoal1": 4_000},
+        {"MarbleMaze": 5_000, "PointGoal1": 3_000},
         rows=10,
-        episodes=8,
+        episodes=6,
         options={
             "population": 50,
             "elites": 10,
@@ -126,7 +133,7 @@ def cell(scale: str, task: str, seed: int, method: str) -> Cell:
     options = {
         "steps_per_iteration": 1,
         "replay_capacity": steps,
-        "plan_horizon": about.plan_horizon,
+        "plan_horizon": 8,
         "warm_up": about.random_steps,
         **at.options,
     }
@@ -146,6 +153,7 @@ def cell(scale: str, task: str, seed: int, method: str) -> Cell:
             "return",
             STEPS,
             EPISODES,
+            *(f"{STEPS}/{name}" for name in about.constraints),
             *(("success",) if about.reports_success else ()),
             FEASIBLE,
         ),
