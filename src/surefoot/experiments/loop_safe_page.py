@@ -170,6 +170,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.in_short(found, "tasks"),
         "## While training\n\nMeans over the episodes that were learned from, after the random steps.",
         _table(table, scale, "trained"),
+        _by_constraint(table),
         _picture(table, folder / EXPERIMENT.name / "training.svg"),
         "## The last planner\n\nIn episodes after the training; in the maze half of them from starts that "
         "the training did not have.",
@@ -232,6 +233,19 @@ def _table(table: Runs, scale: str, when: str) -> str:
         "seeds",
     )
     return markdown_table(head, rows)
+
+
+def _by_constraint(table: Runs) -> str:
+    """Violating steps of each constraint, of the tasks that have several."""
+    rows = [
+        (task, name, *(number(table.trained(task, method, f"{STEPS}/{name}")) for method in METHODS))
+        for task in table.tasks()
+        for name in TASKS[task].constraints
+    ]
+    if not rows:
+        return ""
+    text = "Violating steps an episode by constraint (a step may violate several):"
+    return text + "\n\n" + markdown_table(("task", "constraint", *METHODS), rows)
 
 
 SHOWN = {STEPS: "violating steps an episode", "return": "return"}
