@@ -371,6 +371,15 @@ def test_a_target_that_is_missed_is_said_and_kept(world, tmp_path, capfd):
     assert run.warnings() == [missed] and run.finished and not (run.path / "end.json").exists()
 
 
+def test_a_target_may_be_reached_in_a_run_that_is_made_longer(world, tmp_path):
+    run = quick(world, tmp_path / "r", Aiming(low_enough=0.9875), seeds=(0,))  # in the thirteenth iteration
+    assert len(run.warnings()) == 1
+    assert resume(run, steps=160, progress=False).steps == 104
+    assert not run.warnings()
+    with pytest.raises(SurefootError, match="reached its target after 104 steps, so it is not made longer"):
+        resume(run, steps=320, progress=False)
+
+
 def test_all_seeds_must_reach_the_target():
     block = {"scale": np.array([[0.1, 0.1], [0.999, 0.99]])}  # only the last iteration counts
     learner = Aiming(low_enough=0.991)

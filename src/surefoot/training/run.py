@@ -116,8 +116,14 @@ class Run:
     def lengthen(self, plan: Plan) -> None:
         """Writes down that the run is to take as long as ``plan`` says.
 
-        What evaluation said of the policy so far goes into a folder ``after-STEPS``.
+        What evaluation said of the policy so far goes into a folder ``after-STEPS``. Raises
+        :class:`SurefootError` for a run that has reached its target: it has nothing left to do.
         """
+        if self._early_end() and self.finished:
+            raise SurefootError(
+                f"{self.path} reached its target after {self.steps:,} steps, so it is not made longer; "
+                "other methods can start from it with --from."
+            )
         config = self.config | {"steps": plan.steps, "iterations": plan.iterations}
         if config == self.config:
             return
