@@ -19,7 +19,7 @@ from surefoot.worlds.world import Episodes
 
 ROAD = Road(0.5, horizon=25)
 CPO = Cpo(
-    batch_steps=10_000,
+    batch_steps=5_000,
     hidden=(16,),
     value_hidden=(16,),
     discount=1.0,
@@ -30,7 +30,7 @@ CPO = Cpo(
 
 @eqx.filter_jit
 def play(policy, key):
-    return JaxWorld.create(ROAD, 1, key).collect(policy, Episodes(400), key)[1]
+    return JaxWorld.create(ROAD, 1, key).collect(policy, Episodes(200), key)[1]
 
 
 def learn(state, epochs, limit):

@@ -31,7 +31,7 @@ from surefoot.task import Box, Discrete, Task
 from surefoot.worlds.jax_world import JaxWorld
 from surefoot.worlds.world import Episodes
 
-SMALL = {"batch_steps": 10_000, "hidden": (16,), "critic_hidden": (16,), "critic_learning_rate": 1e-2}
+SMALL = {"batch_steps": 5_000, "hidden": (16,), "critic_hidden": (16,), "critic_learning_rate": 1e-2}
 ROAD = Road(0.5, mixed=True, horizon=25)
 
 

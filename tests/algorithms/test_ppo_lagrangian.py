@@ -75,7 +75,7 @@ def test_a_binding_limit_is_met_and_a_slack_one_is_forgotten():
 
 
 def test_avoids_harm_where_it_is_and_earns_elsewhere():
-    state, _ = train(QUICK, ByBoth(cost=True, limit=0.0), 200)
+    state, _ = train(replace(QUICK, cost_limits=(0.0,)), ByBoth(cost=True), 200)  # 0 must be asked for
     assert probability(state.networks.policy, 1.0) < 0.1  # pays and harms
     assert probability(state.networks.policy, -1.0) < 0.05  # action 0 pays
 
