@@ -137,7 +137,7 @@ def test_costs_count_by_poissons_quasi_likelihood():
     each = np.concatenate([gauss, costs], axis=-1)
     ours = dynamics_fit.negative_log_likelihood(model.members, x, y, None, jnp.array([3.0, 7.0]))
     np.testing.assert_allclose(ours, each.mean((1, 2)).sum(), rtol=1e-4)
-    raised = model.members.max_log_variance.at[:, 2:].add(1)
+    raised = jnp.asarray(model.members.max_log_variance).at[:, 2:].add(1)
     wider = eqx.tree_at(lambda m: m.max_log_variance, model.members, raised)
     again = dynamics_fit.negative_log_likelihood(wider, x, y, None, jnp.array([3.0, 7.0]))
     np.testing.assert_array_equal(again, ours)
