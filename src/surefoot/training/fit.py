@@ -324,8 +324,9 @@ def _target(learner: Any, block: Mapping[str, np.ndarray], seeds: Sequence[int])
     """
     if not isinstance(learner, Targeted):
         return False, ""
-    found = [learner.target({name: float(x[-1, i]) for name, x in block.items()}) for i in range(len(seeds))]
-    if None in found:
+    rows = [{name: float(x[-1, i]) for name, x in block.items()} for i in range(len(seeds))]
+    found = [level for row in rows if (level := learner.target(row)) is not None]
+    if len(found) < len(rows):
         return False, ""
     reached = all(there for there, _ in found)
     levels = [
