@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from surefoot.experiments import ABOUT, EXPERIMENTS, SCALES, Cell, experiment, loop_safe
-from surefoot.experiments.loop_safe import EPISODES, FREE, LIMIT, METHODS, SAFE, STEPS, TASKS
+from surefoot.experiments.loop_safe import EPISODES, FREE, METHODS, SAFE, STEPS, TASKS
 from surefoot.experiments.loop_safe_page import Runs, claims, number, write
 from surefoot.experiments.worker import tuples
+
+
+def limit(cell):
+    return TASKS[cell.setting.partition("-")[0]].limit
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -25,9 +29,12 @@ def test_cells_are_well_formed(scale):
         assert settings.warm_up < cell.steps == settings.replay_capacity
         row = cell.log_every or 0
         assert row >= 200 and cell.steps % row == 0  # an episode ends in each row
-        assert settings.plan_cost_limits == ((LIMIT,) if cell.method == SAFE else None)
+        assert settings.plan_cost_limits == ((limit(cell),) if cell.method == SAFE else None)
     for free, safe in zip(made[::2], made[1::2], strict=True):  # and nothing else differs
-        assert {**free.options, "plan_cost_limits": [LIMIT]} == safe.options and free.world == safe.world
+        assert {
+            **free.options,
+            "plan_cost_limits": [limit(safe)],
+        } == safe.options and free.world == safe.world
 
 
 def test_both_tasks_have_what_the_cells_ask_for():

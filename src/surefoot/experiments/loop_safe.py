@@ -10,8 +10,10 @@ with and without ``plan_cost_limits``, on two tasks whose short way leads throug
 Both learn reward and cost; neither is known. A cell ``MarbleMaze-seed0/safe`` is one seed.
 
 Counted are violating steps and episodes, of the episodes that were played to learn from after the random
-start, and of the last planner. A cost is 0 or 1 a step. The limit is that of a plan, LIMIT: no step of
-it is likely to violate, by the most pessimistic network.
+start, and of the last planner. A cost is 0 or 1 a step. The limit is that of a plan, by the most pessimistic
+network: 0.1 in the maze, that no step of it is likely to violate, and 1 in PointGoal1. There 0.1 had been
+tried first, with the same seed: of the last planner's candidates 3 % kept it, and it neither moved on (return
+4) nor violated less (25 steps an episode).
 
 The horizon is 8, not the thesis' 5, for what cannot be avoided any more when it comes into view is not
 avoided. With the zones alone the limit did not help: a marble that may be as fast as it likes comes to twice
@@ -29,8 +31,6 @@ from surefoot.experiments import Cell, Experiment
 FREE, SAFE = "LOOP", "safe"
 """Labels of LOOP without limits, and with."""
 METHODS = (FREE, SAFE)
-LIMIT = 0.1
-"""Largest predicted cost of a plan."""
 STEPS, EPISODES = "violating_steps_per_episode", "violating_episodes"
 """Metrics of training and of the evaluation."""
 FEASIBLE = "plan_feasible"
@@ -42,6 +42,8 @@ class Task:
 
     environment: str
     world: Mapping[str, Any] = field(default_factory=dict)
+    limit: float = 0.1
+    """Largest predicted cost of a plan."""
     constraints: tuple[str, ...] = ()
     """Those that are counted apart as well."""
     reports_success: bool = False
@@ -55,7 +57,7 @@ TASKS = {
         constraints=("zone", "speed"),
         reports_success=True,
     ),
-    "PointGoal1": Task("python:surefoot.envs.safety.positions.point_goal"),
+    "PointGoal1": Task("python:surefoot.envs.safety.positions.point_goal", limit=1.0),
 }
 
 
@@ -138,7 +140,7 @@ def cell(scale: str, task: str, seed: int, method: str) -> Cell:
         **at.options,
     }
     if method == SAFE:
-        options["plan_cost_limits"] = [LIMIT]
+        options["plan_cost_limits"] = [about.limit]
     return Cell(
         method=method,
         algorithm="loop",

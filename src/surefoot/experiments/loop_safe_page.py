@@ -14,7 +14,6 @@ from surefoot.experiments.loop_safe import (
     EPISODES,
     EXPERIMENT,
     FREE,
-    LIMIT,
     METHODS,
     SAFE,
     STEPS,
@@ -185,6 +184,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
 def _head(records: Sequence[Record], scale: str) -> str:
     made = EXPERIMENT.cells(scale)
     lengths = {task: next(c.steps for c in made if c.setting == setting(task, 0)) for task in TASKS}
+    limits = ", ".join(f"{about.limit:g} in {task}" for task, about in TASKS.items())
     module = f"src/surefoot/experiments/{EXPERIMENT.name.replace('-', '_')}.py"
     lines = [
         "# LOOP with a limit on the cost of its plans",
@@ -192,8 +192,8 @@ def _head(records: Sequence[Record], scale: str) -> str:
         f"This page is made from numbers by `surefoot reproduce {EXPERIMENT.name} --page`; do not edit it.",
         "",
         "LOOP as it is, and with `plan_cost_limits`: plans whose predicted cost, by the most pessimistic "
-        f"network, exceeds {LIMIT:g} rank behind all that keep it. The thesis on LOOP has no such figure. "
-        "Costs and rewards are learned; a violating step costs 1. [Planning safely](../safe_planning.md) "
+        f"network, exceeds a limit ({limits}) rank behind all that keep it. The thesis on LOOP has no such "
+        "figure. Costs and rewards are learned; a violating step costs 1. [Planning safely](../safe_planning.md) "
         "says what this can promise.",
         "",
         f"Scale: `{scale}`, {len(records)} of {len(made)} cells (a method on a task with a seed), "
