@@ -193,8 +193,8 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "",
         "LOOP as it is, and with `plan_cost_limits`: plans whose predicted cost, by the most pessimistic "
         f"network, exceeds a limit ({limits}) rank behind all that keep it. The thesis on LOOP has no such "
-        "figure. Costs and rewards are learned; a violating step costs 1. [Planning safely](../safe_planning.md) "
-        "says what this can promise.",
+        "figure. Costs and rewards are learned; a violating step costs 1. "
+        "[Planning safely](../safe_planning.md) says what this can promise.",
         "",
         f"Scale: `{scale}`, {len(records)} of {len(made)} cells (a method on a task with a seed), "
         + " and ".join(f"{steps:,} steps of {task}" for task, steps in lengths.items())
