@@ -165,7 +165,7 @@ def test_one_program_for_a_growing_buffer_that_holds_some_out():
     held = np.asarray(Split.of(jnp.asarray(1000), 0.2).held_out(jnp.arange(200)))
     spoilt = eqx.tree_at(lambda d: d.next_observation, data, data.next_observation.at[held].add(5.0))
     once = run(data, jnp.asarray(1000))
-    patient = eqx.tree_at(lambda d: d.reward, spoilt, data.reward.at[held].add(-3.0))
+    patient = eqx.tree_at(lambda d: d.reward, spoilt, jnp.asarray(data.reward).at[held].add(-3.0))
     again = run(patient, jnp.asarray(1000))
     assert again[2]["model_holdout_error"] > 10 * once[2]["model_holdout_error"]
     assert again[2]["model_loss"] == once[2]["model_loss"]

@@ -16,7 +16,7 @@ The paper on LOOP (Sikchi, Zhou and Held 2021) replaced it likewise and held act
 the order of their distance change places where two are equally far, which no smooth model follows; in a
 fixed order a model would have to learn the cost of each hazard apart.
 
-    surefoot train loop --env python:surefoot.envs.safety.positions.point_goal --plan-horizon 8 --plan-cost-limits 1
+    surefoot train loop --env python:surefoot.envs.safety.positions.point_goal --plan-cost-limits 1
 """
 
 from __future__ import annotations
