@@ -29,8 +29,8 @@ The thesis' baselines are options: only CEM (``terminal none``), the value of a 
 (``terminal random``), without CEM-AG (``actor_sequences 0``), and the replay augmentation of section 2.5.4
 (``replay_augmentation``).
 
-``plan_cost_limits`` makes planning safe within the horizon: the model learns the costs too, and plans whose
-cost, taken from the most pessimistic member, exceeds a limit rank behind all that keep them.
+``plan_cost_limits`` prefers plans that look safe within the horizon: the model learns the costs too, and
+plans whose cost, taken from the most pessimistic member, exceeds a limit rank behind all that keep them.
 """
 
 from __future__ import annotations
