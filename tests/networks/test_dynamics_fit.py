@@ -124,23 +124,19 @@ def test_a_rare_cost_is_found_where_it_is():
 
 
 def test_costs_count_by_poissons_quasi_likelihood():
-    """Against the sum written out; the width of a cost's Gaussian plays no part."""
+    """Against the sum written out."""
     rng = np.random.default_rng(7)
-    model = fresh(Fit(), costs=2, hidden=(8,))[0]
+    model = fresh(Fit(), costs=2, hidden=(8,), cost_hidden=(8,))[0]
     x = jnp.asarray(rng.normal(size=(3, 5, 2)), jnp.float32)
     y = jnp.asarray(np.abs(rng.normal(size=(3, 5, 4))), jnp.float32)
     mean, wide = (np.asarray(z, float) for z in model.members(x))
+    assert mean.shape == (3, 5, 4) and wide.shape == (3, 5, 2)
     expected = np.log1p(np.exp(50 * mean[..., 2:])) / 50
     target = np.asarray(y, float)
-    gauss = (mean - target)[..., :2] ** 2 / np.exp(wide[..., :2]) + wide[..., :2]
-    costs = np.array([3.0, 7.0]) * (expected - target[..., 2:] * np.log(expected + 1e-8))
-    each = np.concatenate([gauss, costs], axis=-1)
-    ours = dynamics_fit.negative_log_likelihood(model.members, x, y, None, jnp.array([3.0, 7.0]))
-    np.testing.assert_allclose(ours, each.mean((1, 2)).sum(), rtol=1e-4)
-    raised = jnp.asarray(model.members.max_log_variance).at[:, 2:].add(1)
-    wider = eqx.tree_at(lambda m: m.max_log_variance, model.members, raised)
-    again = dynamics_fit.negative_log_likelihood(wider, x, y, None, jnp.array([3.0, 7.0]))
-    np.testing.assert_array_equal(again, ours)
+    gauss = (mean - target)[..., :2] ** 2 / np.exp(wide) + wide
+    costs = expected - target[..., 2:] * np.log(expected + 1e-8)
+    ours = dynamics_fit.negative_log_likelihood(model.members, x, y)
+    np.testing.assert_allclose(ours, (gauss.mean(-1) + costs.sum(-1)).mean(1).sum(), rtol=1e-4)
 
 
 def held_out_case():
@@ -198,9 +194,34 @@ def test_inputs_that_hardly_vary_are_not_magnified():
     s, a, _ = held_out_case()
     model, _ = fresh(Fit())
     data = experience(1 + 1e-7 * s, a, 0.1 * a, s)
-    model, variance = dynamics_fit.with_statistics(model, data, Split.of(jnp.asarray(1000), 0.0))
-    np.testing.assert_allclose(model.input_scale, [1, a.std()], rtol=1e-4)
+    split = Split.of(jnp.asarray(1000), 0.0)
+    scaled, variance = dynamics_fit.with_statistics(model, data, split, Fit())
+    np.testing.assert_allclose(scaled.input_scale, [1, a.std()], rtol=1e-4)
+    np.testing.assert_allclose(scaled.target_scale, [np.std(0.1 * a), np.std(s)], rtol=1e-3)
+    np.testing.assert_allclose(variance, [1, 1], rtol=1e-3)
+    raw, variance = dynamics_fit.with_statistics(model, data, split, Fit(scale_targets=False))
+    np.testing.assert_array_equal(raw.target_scale, [1, 1])
     np.testing.assert_allclose(variance, [np.var(0.1 * a), np.var(s)], rtol=1e-3)
+
+
+def test_the_unit_of_the_state_does_not_matter():
+    """Changes of a thousandth or of a thousand are as well known as those of 1, and so are the costs."""
+    s, a, _ = held_out_case()
+    x, y = columns(s, a)
+    shares = {}
+    for unit in (1e-3, 1.0, 1e3):
+        data = Experience(unit * x, y, unit * (x + 0.5 * y * x + 0.2), unit * x[:, 0], jnp.abs(y))
+        settings = Fit(epochs=100)
+        model, optimiser = fresh(settings, costs=1)
+        model, _, _ = fit(model, optimiser, data, 1000, jax.random.key(6), settings)
+        mean, log_variance = (np.asarray(z) for z in model.predict(unit * x, y))
+        change, cost = 0.5 * a * s + 0.2, np.abs(a)
+        shares[unit] = np.sqrt(np.mean((mean[..., 0] / unit - change) ** 2)) / change.std()
+        width = np.exp(0.5 * log_variance[..., 0]).mean() / (unit * change.std())
+        assert shares[unit] < 0.1 and width < 0.2
+        assert np.abs(mean[..., 2] - cost).mean() < 0.1
+    np.testing.assert_allclose(shares[1e-3], shares[1.0], rtol=0.2)
+    np.testing.assert_allclose(shares[1e3], shares[1.0], rtol=0.2)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,27 @@
 """Probabilistic ensembles: learned models of what an action does (Chua et al. 2018, arXiv 1805.12114).
 
 Each of E members is a network from a state and an action to a Gaussian over the change of the state and,
-where asked for, the reward and the costs of the step:
+where asked for, the reward of the step:
 
-    y = (s' - s, r, c_1 .. c_m) ~ N(mu_e(x), diag exp(l_e(x))),    x = ((s, a) - mean) / scale
+    (y - target_mean) / target_scale ~ N(mu_e(x), diag exp(l_e(x))),    y = (s' - s, r)
+    x = ((s, a) - input_mean) / input_scale
 
 Log-variances are kept within learned bounds, smoothly (Chua et al., appendix A.1):
 
     l = max - softplus(max - raw);    l <- min + softplus(l - min)
 
-Costs are expected values, max(mu, 0), and the width of their Gaussian means nothing.
+Where costs are asked for, each member has a second network for their expected values, max(mu, 0). In one
+network, what makes a cost rare and sharp would spoil the prediction of the state, or the other way round.
 
-Departures: the bounds are each member's own, so that members are independent of each other; inputs that
-hardly vary are not magnified. :mod:`surefoot.networks.dynamics_fit` fits it.
+Departures: targets are normalised as inputs are, so that small changes are learned as well as large ones and
+the bounds mean the same for each; the bounds are each member's own, so that members are independent of each
+other; what hardly varies is not magnified. :mod:`surefoot.networks.dynamics_fit` fits it.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Self
 
 import equinox as eqx
@@ -37,21 +40,30 @@ class Members(eqx.Module):
 
     weights: tuple[Float[Array, "members _in _out"], ...]
     biases: tuple[Float[Array, "members _out"], ...]
-    max_log_variance: Float[Array, "members outputs"]
-    min_log_variance: Float[Array, "members outputs"]
+    cost_weights: tuple[Float[Array, "members _in _out"], ...]
+    cost_biases: tuple[Float[Array, "members _out"], ...]
+    """Of the networks for the costs; empty if there are none."""
+    max_log_variance: Float[Array, "members drawn"]
+    min_log_variance: Float[Array, "members drawn"]
 
     def __call__(
         self, x: Float[Array, "members batch in"]
-    ) -> tuple[Float[Array, "members batch outputs"], Float[Array, "members batch outputs"]]:
-        """Means and log-variances at normalised inputs."""
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = jnp.matmul(x, weight) + bias[:, None]
-            if layer < len(self.weights) - 1:
-                x = swish(x)
-        mean, raw = jnp.split(x, 2, axis=-1)
+    ) -> tuple[Float[Array, "members batch outputs"], Float[Array, "members batch drawn"]]:
+        """Means of all outputs and log-variances of those that are drawn, at normalised inputs."""
+        mean, raw = jnp.split(_layers(x, self.weights, self.biases), 2, axis=-1)
         upper, lower = self.max_log_variance[:, None], self.min_log_variance[:, None]
         log_variance = upper - jax.nn.softplus(upper - raw)
+        if self.cost_weights:
+            mean = jnp.concatenate([mean, _layers(x, self.cost_weights, self.cost_biases)], axis=-1)
         return mean, lower + jax.nn.softplus(log_variance - lower)
+
+
+def _layers(x: Array, weights: tuple[Array, ...], biases: tuple[Array, ...]) -> Array:
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        x = jnp.matmul(x, weight) + bias[:, None]
+        if layer < len(weights) - 1:
+            x = swish(x)
+    return x
 
 
 def swish(x: Array) -> Array:
@@ -75,6 +87,9 @@ class Ensemble(eqx.Module):
     members: Members
     input_mean: Float[Array, " in"]
     input_scale: Float[Array, " in"]
+    target_mean: Float[Array, " drawn"]
+    target_scale: Float[Array, " drawn"]
+    """Of (s' - s, r)."""
     elites: Int[Array, " elites"]
     """Numbers of the members that count; all of them, unless the fit holds transitions out to choose."""
     observation_size: int = eqx.field(static=True)
@@ -95,6 +110,7 @@ class Ensemble(eqx.Module):
         hidden: tuple[int, ...] = (200, 200, 200, 200),
         rewards: bool = True,
         costs: int = 0,
+        cost_hidden: tuple[int, ...] = (64, 64),
         elites: int | None = None,
     ) -> Self:
         """Fresh members: weights from a normal cut at two deviations of 1 / (2 sqrt(inputs)), biases 0.
@@ -107,6 +123,7 @@ class Ensemble(eqx.Module):
             hidden: widths of the hidden layers.
             rewards: predict the reward as well.
             costs: predict so many costs as well.
+            cost_hidden: widths of the hidden layers of their networks.
             elites: use only so many members, those with the least error on transitions held out.
 
         Raises:
@@ -118,27 +135,36 @@ class Ensemble(eqx.Module):
         check_range("costs", costs, low=0)
         chosen = members if elites is None else elites
         check_range("elites", chosen, low=1, high=members)
-        if not hidden or any(width < 1 for width in hidden):
-            raise SurefootError(f"hidden = {hidden}: give the width of at least one hidden layer.")
-        outputs = observation_size + rewards + costs
-        sizes = (observation_size + action_size, *hidden, 2 * outputs)
-        layers = list(zip(sizes[:-1], sizes[1:], strict=True))
+        for name, widths in (("hidden", hidden), ("cost_hidden", cost_hidden)):
+            if not widths or any(width < 1 for width in widths):
+                raise SurefootError(f"{name} = {widths}: give the width of at least one hidden layer.")
+        drawn = observation_size + rewards
+        sizes = (observation_size + action_size, *hidden, 2 * drawn)
+        cost_sizes = (sizes[0], *cost_hidden, costs) if costs else ()
+        layers = [*pairwise(sizes), *pairwise(cost_sizes)]
         ends = list(accumulate(members * n_in * n_out for n_in, n_out in layers))
         # One draw for all: a draw an array takes several times as long to compile.
         draws = jnp.split(jax.random.truncated_normal(key, -2.0, 2.0, (ends[-1],)), ends[:-1])
-        weights = (
+        weights = tuple(
             x.reshape(members, n_in, n_out) / (2 * math.sqrt(n_in))
             for x, (n_in, n_out) in zip(draws, layers, strict=True)
         )
+        biases = tuple(jnp.zeros((members, n_out)) for _, n_out in layers)
+        depth = len(sizes) - 1
         networks = Members(
-            tuple(weights),
-            tuple(jnp.zeros((members, n_out)) for n_out in sizes[1:]),
-            jnp.full((members, outputs), MAX_LOG_VARIANCE),
-            jnp.full((members, outputs), MIN_LOG_VARIANCE),
+            weights[:depth],
+            biases[:depth],
+            weights[depth:],
+            biases[depth:],
+            jnp.full((members, drawn), MAX_LOG_VARIANCE),
+            jnp.full((members, drawn), MIN_LOG_VARIANCE),
         )
         mean, scale = jnp.zeros(sizes[0]), jnp.ones(sizes[0])
+        targets = jnp.zeros(drawn), jnp.ones(drawn)
         chosen_first = jnp.arange(chosen, dtype=jnp.int32)
-        return cls(networks, mean, scale, chosen_first, observation_size, action_size, rewards, costs)
+        return cls(
+            networks, mean, scale, *targets, chosen_first, observation_size, action_size, rewards, costs
+        )
 
     @property
     def size(self) -> int:
@@ -147,14 +173,18 @@ class Ensemble(eqx.Module):
 
     def predict(
         self, observation: Float[Array, "*members batch obs"], action: Float[Array, "*members batch act"]
-    ) -> tuple[Float[Array, "members batch outputs"], Float[Array, "members batch outputs"]]:
-        """Means and log-variances ``[E, batch, outputs]`` of (s' - s, r, costs).
+    ) -> tuple[Float[Array, "members batch outputs"], Float[Array, "members batch drawn"]]:
+        """Means ``[E, batch, outputs]`` of (s' - s, r, costs) and log-variances of (s' - s, r).
 
         Rows without a first axis for the members are given to each of them.
         """
         x = jnp.concatenate([observation, action], axis=-1)
         x = (x - self.input_mean) / self.input_scale
-        return self.members(jnp.broadcast_to(x, (self.size, *x.shape[-2:])))
+        mean, log_variance = self.members(jnp.broadcast_to(x, (self.size, *x.shape[-2:])))
+        drawn = len(self.target_scale)
+        changes = self.target_mean + self.target_scale * mean[..., :drawn]
+        mean = jnp.concatenate([changes, mean[..., drawn:]], axis=-1) if self.costs else changes
+        return mean, log_variance + 2 * jnp.log(self.target_scale)
 
     def step(
         self,
@@ -197,14 +227,14 @@ class Ensemble(eqx.Module):
         self,
         observation: Float[Array, "*batch obs"],
         mean: Float[Array, "*some_batch outputs"],
-        log_variance: Float[Array, "*some_batch outputs"],
+        log_variance: Float[Array, "*some_batch drawn"],
         key: PRNGKeyArray,
     ) -> Prediction:
-        """s' = s + dy and r from the Gaussian; costs are its mean, cut at 0."""
+        """s' = s + dy and r from the Gaussian; costs are the last means, cut at 0."""
         shape = jnp.broadcast_shapes(observation.shape[:-1], mean.shape[:-1])
         drawn = self.observation_size + self.rewards
         noise = jax.random.normal(key, (*shape, drawn))
-        y = mean[..., :drawn] + jnp.exp(0.5 * log_variance[..., :drawn]) * noise
+        y = mean[..., :drawn] + jnp.exp(0.5 * log_variance) * noise
         cost = jnp.broadcast_to(jnp.maximum(mean[..., drawn:], 0.0), (*shape, self.costs))
         reward = y[..., self.observation_size] if self.rewards else None
         return Prediction(observation + y[..., : self.observation_size], reward, cost)

@@ -1,15 +1,18 @@
 """Fitting probabilistic ensembles by maximum likelihood (Chua et al. 2018, arXiv 1805.12114).
 
-Each member sees all transitions, in an order of its own, with targets y = (s' - s, r, costs):
+Each member sees all transitions, in an order of its own, with targets y = (s' - s, r), scaled to mean 0 and
+variance 1:
 
     loss = sum_e mean_batch mean_d [ (mu_e - y)^2 exp(-l_e) + l_e ]
          + 0.01 mean_e sum_d (max - min) + sum_layers c_layer |W_layer|^2 / 2
 
-but for costs, where [ 1000 (c - y log c) ] stands in the bracket, with c = softplus(50 mu) / 50: Poisson's
-quasi-likelihood, whose minimum is the expected cost whatever its distribution, as long as costs are not below
-0 and of the size of 1. A cost is rare, and 0 or 1; a Gaussian that may choose its width takes the ones for
-noise, and squared error leaves a little cost everywhere, which over the steps of a plan adds up. The 1000 is
-about the weight of a change that is known to a thirtieth.
+The networks for the costs, where there are some, are fitted along with them by
+
+    sum_e mean_batch sum_j [ c_j - y_j log c_j ],    c = softplus(50 mu) / 50:
+
+Poisson's quasi-likelihood, whose minimum is the expected cost whatever its distribution, as long as costs are
+not below 0. A cost is rare, and 0 or 1; a Gaussian that may choose its width takes the ones for noise, and
+squared error leaves a little cost everywhere, which over the steps of a plan adds up.
 
 Departures from common implementations: transitions held out stay held out in every later fit; members are
 compared by the share of the variance that they leave unexplained, not by errors in raw units, where the
@@ -33,9 +36,7 @@ from surefoot.numerics.shuffle import Split, shuffle_keys, shuffled
 WEIGHT_DECAY = (2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4)
 """c of each layer of 4 x 200, from input to output (Chua et al.'s code)."""
 NEARLY_CONSTANT = 1e-6
-"""Inputs with a smaller standard deviation are centred, but not scaled."""
-COST_WEIGHT = 1000.0
-"""Of a cost's quasi-likelihood; of costs that deviate by more than 1, divided by that."""
+"""Inputs and targets with a smaller standard deviation are centred, but not scaled."""
 KNEE = 50.0
 """How sharply an expected cost bends at 0: softplus(50 mu) / 50 is max(mu, 0) to within 0.014."""
 TINY = 1e-8
@@ -72,6 +73,8 @@ class Fit(eqx.Module):
     """c of each layer, from input to output; the last one stands for those beyond."""
     bound_penalty: float = 0.01
     """Price of the width between the bounds of the log-variances."""
+    scale_targets: bool = True
+    """Scale changes of the state and rewards to mean 0 and variance 1; ``False`` as in Chua et al.'s code."""
     holdout: float = 0.0
     """Share of transitions that are never trained on, in [0, 0.5]; the same ones in every fit."""
     patience: int | None = None
@@ -122,8 +125,8 @@ def fit(
 ) -> tuple[Ensemble, optax.OptState, dict[str, Float[Array, ""]]]:
     """Maximum likelihood on the first ``count`` transitions of ``data`` (:class:`Experience` or alike).
 
-    Compiled once for a capacity: ``count`` may grow. Does nothing if it is 0. The statistics of the inputs
-    are taken anew from what is trained on. Metrics: ``model_loss`` (training loss of the last epoch),
+    Compiled once for a capacity: ``count`` may grow. Does nothing if it is 0. The statistics of inputs and
+    targets are taken anew from what is trained on. Metrics: ``model_loss`` (training loss of the last epoch),
     ``model_minibatches``, ``model_epochs``, and with a holdout ``model_holdout_error`` (share of the variance
     that is left unexplained, mean over members).
     """
@@ -165,17 +168,14 @@ def _fit(
 ) -> tuple[Ensemble, Any, dict[str, Float[Array, ""]]]:
     size, batch, adam = ensemble.size, settings.batch_size, _adam(settings)
     split = Split.of(jnp.minimum(count, data.observation.shape[0]), settings.holdout)
-    ensemble, variance = with_statistics(ensemble, data, split)
-    costs = variance[len(variance) - ensemble.costs :]
-    cost_weight = COST_WEIGHT / jnp.maximum(jnp.sqrt(costs), 1.0)
+    ensemble, variance = with_statistics(ensemble, data, split, settings)
     epoch_batches = -(-split.train // batch)
     limit = epoch_batches * settings.epochs
     if settings.max_minibatches is not None:
         limit = jnp.minimum(limit, settings.max_minibatches)
 
     def loss(members: Members, x: Array, y: Array, weight: Array) -> Array:
-        likelihood = negative_log_likelihood(members, x, y, weight, cost_weight)
-        return likelihood + regulariser(members, settings)
+        return negative_log_likelihood(members, x, y, weight) + regulariser(members, settings)
 
     def minibatch(number: Array, carry: tuple[Any, ...], round_keys: Array) -> tuple[Any, ...]:
         members, state, total = carry
@@ -242,28 +242,25 @@ def negative_log_likelihood(
     x: Float[Array, "members batch in"],
     y: Float[Array, "members batch outputs"],
     weight: Float[Array, " batch"] | None = None,
-    cost_weight: Float[Array, " costs"] | None = None,
 ) -> Float[Array, ""]:
-    """sum_e mean_batch mean_d [ (mu - y)^2 exp(-l) + l ].
+    """sum_e mean_batch ( mean_d [ (mu - y)^2 exp(-l) + l ] + sum_j [ c_j - y_j log c_j ] ).
 
-    Twice the negative log-likelihood of an output, up to a constant. The last outputs, as many as there are
-    entries of ``cost_weight``, count by [ cost_weight (c - y log c) ] instead, with c = softplus(50 mu) / 50.
+    The first is twice the negative log-likelihood of an output, up to a constant; the second that of costs,
+    which are the last outputs, by Poisson's quasi-likelihood.
     """
     mean, log_variance = members(x)
-    each = (mean - y) ** 2 * jnp.exp(-log_variance) + log_variance
-    if cost_weight is not None and len(cost_weight):
-        costs = len(cost_weight)
-        expected = jax.nn.softplus(KNEE * mean[..., -costs:]) / KNEE
-        poisson = expected - y[..., -costs:] * jnp.log(expected + TINY)
-        each = jnp.concatenate([each[..., :-costs], cost_weight * poisson], axis=-1)
-    each = jnp.mean(each, axis=-1)
+    drawn = log_variance.shape[-1]
+    gauss = (mean[..., :drawn] - y[..., :drawn]) ** 2 * jnp.exp(-log_variance) + log_variance
+    expected = jax.nn.softplus(KNEE * mean[..., drawn:]) / KNEE
+    poisson = expected - y[..., drawn:] * jnp.log(expected + TINY)
+    each = jnp.mean(gauss, axis=-1) + jnp.sum(poisson, axis=-1)
     if weight is None:
         return jnp.sum(jnp.mean(each, axis=-1))
     return jnp.sum(each * weight) / jnp.maximum(jnp.sum(weight), 1.0)
 
 
 def regulariser(members: Members, settings: Fit) -> Float[Array, ""]:
-    """Weight decay, and the price of wide bounds."""
+    """Weight decay, but for the costs' networks, and the price of wide bounds."""
     decay = settings.decay(len(members.weights))
     weights = sum(c * jnp.sum(w**2) / 2 for c, w in zip(decay, members.weights, strict=True))
     width = jnp.sum(members.max_log_variance - members.min_log_variance) / len(members.max_log_variance)
@@ -273,23 +270,28 @@ def regulariser(members: Members, settings: Fit) -> Float[Array, ""]:
 def rows(
     ensemble: Ensemble, data: Any, index: Int[Array, "*batch"]
 ) -> tuple[Float[Array, "*batch in"], Float[Array, "*batch outputs"]]:
-    """Normalised inputs and targets (s' - s, r, costs) of these transitions."""
+    """Normalised inputs, and targets (s' - s, r, costs), of which costs keep their unit, of these transitions."""
     observation = data.observation[index]
     x = jnp.concatenate([observation, data.action[index]], axis=-1)
     targets = [data.next_observation[index] - observation]
     if ensemble.rewards:
         targets.append(data.reward[index][..., None])
-    if ensemble.costs:
-        targets.append(data.cost[index])
-    return (x - ensemble.input_mean) / ensemble.input_scale, jnp.concatenate(targets, axis=-1)
+    x, y = (x - ensemble.input_mean) / ensemble.input_scale, jnp.concatenate(targets, axis=-1)
+    y = (y - ensemble.target_mean) / ensemble.target_scale
+    return x, jnp.concatenate([y, data.cost[index]], axis=-1) if ensemble.costs else y
 
 
-def with_statistics(ensemble: Ensemble, data: Any, split: Split) -> tuple[Ensemble, Float[Array, " outputs"]]:
-    """The ensemble with mean and deviation of what is trained on; and the variance of its targets."""
-    plain = eqx.tree_at(
-        lambda e: (e.input_mean, e.input_scale),
-        ensemble,
-        (jnp.zeros_like(ensemble.input_mean), jnp.ones_like(ensemble.input_scale)),
+def with_statistics(
+    ensemble: Ensemble, data: Any, split: Split, settings: Fit
+) -> tuple[Ensemble, Float[Array, " outputs"]]:
+    """The ensemble with mean and deviation of what is trained on; and the variance of its targets as scaled."""
+
+    def statistics(e: Any) -> Any:
+        return e.input_mean, e.input_scale, e.target_mean, e.target_scale
+
+    inputs, drawn = len(ensemble.input_mean), len(ensemble.target_mean)
+    raw = eqx.tree_at(
+        statistics, ensemble, (jnp.zeros(inputs), jnp.ones(inputs), jnp.zeros(drawn), jnp.ones(drawn))
     )
 
     def mean_of(function: Any) -> Array:
@@ -297,27 +299,23 @@ def with_statistics(ensemble: Ensemble, data: Any, split: Split) -> tuple[Ensemb
             rank = chunk * CHUNK + jnp.arange(CHUNK)
             inside = rank < split.train
             index = split.trained(jnp.where(inside, rank, 0))
-            both = jnp.concatenate(rows(plain, data, index), axis=-1)
+            both = jnp.concatenate(rows(raw, data, index), axis=-1)
             return total + jnp.sum(jnp.where(inside[:, None], function(both), 0.0), axis=0)
 
-        width = ensemble.input_mean.shape[0] + ensemble.members.max_log_variance.shape[1]
-        total = jax.lax.fori_loop(0, -(-split.train // CHUNK), add, jnp.zeros(width))
+        total = jax.lax.fori_loop(
+            0, -(-split.train // CHUNK), add, jnp.zeros(inputs + drawn + ensemble.costs)
+        )
         return total / jnp.maximum(split.train, 1)
 
     mean = mean_of(lambda both: both)
     variance = mean_of(lambda both: (both - mean) ** 2)
-    inputs = ensemble.input_mean.shape[0]
-    scale = jnp.sqrt(variance[:inputs])
-    scale = jnp.where(scale < NEARLY_CONSTANT, 1.0, scale)
-    some = split.train > 0
-    return eqx.tree_at(
-        lambda e: (e.input_mean, e.input_scale),
-        ensemble,
-        (
-            jnp.where(some, mean[:inputs], ensemble.input_mean),
-            jnp.where(some, scale, ensemble.input_scale),
-        ),
-    ), variance[inputs:]
+    scaled = jnp.arange(len(mean)) < inputs + drawn * settings.scale_targets  # costs keep their unit
+    mean = jnp.where(scaled, mean, 0.0)
+    scale = jnp.where(scaled & (variance >= NEARLY_CONSTANT**2), jnp.sqrt(variance), 1.0)
+    end = inputs + drawn
+    new = mean[:inputs], scale[:inputs], mean[inputs:end], scale[inputs:end]
+    new = tuple(jnp.where(split.train > 0, x, old) for x, old in zip(new, statistics(ensemble), strict=True))
+    return eqx.tree_at(statistics, ensemble, new), (variance / scale**2)[inputs:]
 
 
 def holdout_error(
@@ -325,6 +323,7 @@ def holdout_error(
 ) -> Float[Array, " members"]:
     """Mean over outputs of squared error / variance on transitions held out; 0 if there are none."""
     n = jnp.minimum(split.held, settings.max_holdout)
+    variance = jnp.where(variance < NEARLY_CONSTANT**2, 1.0, variance)
 
     def add(chunk: Array, total: Array) -> Array:
         rank = chunk * CHUNK + jnp.arange(CHUNK)
@@ -332,7 +331,7 @@ def holdout_error(
         spaced = jnp.floor(rank * (split.held / jnp.maximum(n, 1))).astype(jnp.int32)
         x, y = rows(ensemble, data, split.held_out(jnp.where(inside, spaced, 0)))
         mean, _ = ensemble.members(jnp.broadcast_to(x, (ensemble.size, *x.shape)))
-        error = jnp.mean((mean - y) ** 2 / jnp.maximum(variance, NEARLY_CONSTANT**2), axis=-1)
+        error = jnp.mean((mean - y) ** 2 / variance, axis=-1)
         return total + jnp.sum(jnp.where(inside, error, 0.0), axis=-1)
 
     total = jax.lax.fori_loop(0, -(-n // CHUNK), add, jnp.zeros(ensemble.size))

@@ -20,7 +20,7 @@ from surefoot.errors import SurefootError
 from surefoot.networks.dynamics import Ensemble
 from surefoot.training.run import atomic_write
 
-FORMAT = 1
+FORMAT = 2
 """Version of the header."""
 
 
@@ -35,7 +35,8 @@ def save_dynamics(path: str | os.PathLike[str], ensemble: Ensemble, *, environme
         "observation_size": ensemble.observation_size,
         "action_size": ensemble.action_size,
         "members": ensemble.size,
-        "hidden": [int(weight.shape[2]) for weight in ensemble.members.weights[:-1]],
+        "hidden": _hidden(ensemble.members.weights),
+        "cost_hidden": _hidden(ensemble.members.cost_weights) or [1],
         "rewards": ensemble.rewards,
         "costs": ensemble.costs,
         "elites": len(ensemble.elites),
@@ -87,6 +88,7 @@ def load_dynamics(
             hidden=tuple(about["hidden"]),
             rewards=about["rewards"],
             costs=about["costs"],
+            cost_hidden=tuple(about["cost_hidden"]),
             elites=about["elites"],
         )
     except (KeyError, TypeError, SurefootError):
@@ -104,6 +106,10 @@ def load_dynamics(
         raise damaged
     leaves = [jnp.asarray(tensors[name]) for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _hidden(weights: tuple[Any, ...]) -> list[int]:
+    return [int(weight.shape[2]) for weight in weights[:-1]]
 
 
 def _named(ensemble: Any) -> dict[str, Any]:

@@ -137,6 +137,8 @@ class Loop(eqx.Module):
     """E: networks of the model."""
     model_hidden: tuple[int, ...] = (200, 200, 200, 200)
     """Hidden layers (swish) of each member."""
+    cost_hidden: tuple[int, ...] = (64, 64)
+    """Hidden layers (swish) of each member's network for the costs, with plan_cost_limits."""
     model_learning_rate: float = 1e-3
     """Adam's step for the model."""
     model_every: int = 250
@@ -270,6 +272,7 @@ class Loop(eqx.Module):
             hidden=self.model_hidden,
             rewards=self.reward_model == "learned",
             costs=0 if self.plan_cost_limits is None else len(task.constraints),
+            cost_hidden=self.cost_hidden,
         )
         names = MODEL_METRICS + (("model_holdout_error",) if self.model_holdout else ())
         never = {name: jnp.asarray(jnp.nan) for name in names}
