@@ -270,7 +270,7 @@ def regulariser(members: Members, settings: Fit) -> Float[Array, ""]:
 def rows(
     ensemble: Ensemble, data: Any, index: Int[Array, "*batch"]
 ) -> tuple[Float[Array, "*batch in"], Float[Array, "*batch outputs"]]:
-    """Normalised inputs, and targets (s' - s, r, costs), of which costs keep their unit, of these transitions."""
+    """Normalised inputs, and targets (s' - s, r, costs) of which costs keep their unit."""
     observation = data.observation[index]
     x = jnp.concatenate([observation, data.action[index]], axis=-1)
     targets = [data.next_observation[index] - observation]
@@ -284,7 +284,7 @@ def rows(
 def with_statistics(
     ensemble: Ensemble, data: Any, split: Split, settings: Fit
 ) -> tuple[Ensemble, Float[Array, " outputs"]]:
-    """The ensemble with mean and deviation of what is trained on; and the variance of its targets as scaled."""
+    """The ensemble with mean and deviation of what is trained on, and the variance of its scaled targets."""
 
     def statistics(e: Any) -> Any:
         return e.input_mean, e.input_scale, e.target_mean, e.target_scale
