@@ -74,7 +74,7 @@ class Exact(Ensemble):
         columns = [after - x, -(PROBLEM.weight * x**2 + PROBLEM.price * u**2), u][: 2 + self.costs]
         mean = jnp.stack(columns, axis=-1)
         mean = jnp.broadcast_to(mean, (self.size, *mean.shape[-2:]))
-        return mean, jnp.full(mean.shape, -60.0)
+        return mean, jnp.full((*mean.shape[:-1], 2), -60.0)
 
 
 class Quadratic(eqx.Module):
