@@ -133,7 +133,7 @@ def planning(
         found = plan(
             objective, state, mean, bounds, key, Cem(), actor=actor, sequences=SEQUENCES, limits=limits
         )
-        return found.action, found.mean
+        return found.action, found.actions
 
     @jax.jit
     def call(arrays: dict[str, Any], states: Any, means: Any, key: Any) -> Any:

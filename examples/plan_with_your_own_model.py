@@ -78,7 +78,7 @@ def drive(planner):
         state, previous = carry
         found = planner(state, previous, key)
         after = step(state, found.action)
-        return (after, found.mean), after[:2]
+        return (after, found.actions), after[:2]
 
     start = START, middle(*BOUNDS, HORIZON)
     return jax.jit(lambda keys: jax.lax.scan(one, start, keys)[1])(jax.random.split(jax.random.key(1), STEPS))

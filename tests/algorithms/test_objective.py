@@ -191,7 +191,7 @@ def test_a_plan_keeps_its_limit():
             Cem(200, 20, 20),
             limits=limit[None],
         )
-        return jnp.sum(jnp.maximum(found.mean, 0))
+        return jnp.sum(jnp.maximum(found.actions, 0))
 
     assert spent(jnp.asarray(1.0)) == pytest.approx(1.0, abs=0.1)
     assert spent(jnp.asarray(9.0)) == pytest.approx(4.0, abs=0.1)

@@ -11,6 +11,8 @@ Box, for a mean and a variance of every entry of a sequence [H, A]; :func:`cem` 
   5  mean <- alpha mean + (1 - alpha) mean of the elites;  v <- alpha v + (1 - alpha) variance of the elites
 
 The floor of line 1 is ours: without it an entry whose mean has come to a bound could never leave it again.
+With limits the mean so far is one of the n candidates, and what is to be done is the best candidate of the
+last iteration: the mean of sequences that keep a limit need not keep it.
 """
 
 from __future__ import annotations
@@ -85,8 +87,9 @@ class Cem(eqx.Module):
     floor: float = 0.01
     """Least deviation that the bounds may press an entry to, as a share of its range."""
     held: int = 0
-    """So many of the population hold one action from beginning to end, drawn uniformly within the bounds:
-    ways out that lie far from the mean, for searches with limits."""
+    """So many of the population hold one action from beginning to end: ways out that lie far from the mean,
+    for searches with limits. It is drawn uniformly from a box twice as wide as the bounds and cut to them, so
+    that each entry is at a bound half of the time, where the strongest brake is."""
 
     def __check_init__(self) -> None:
         check_range("population", self.population, low=1)
@@ -102,6 +105,8 @@ class Cem(eqx.Module):
 class Plan(eqx.Module):
     """What a search finds."""
 
+    actions: Float[Array, "horizon act"]
+    """What is to be done: the mean; with limits the best candidate of the last iteration."""
     mean: Float[Array, "horizon act"]
     variance: Float[Array, "horizon act"]
     elite_return: Float[Array, ""]
@@ -121,7 +126,7 @@ class Plan(eqx.Module):
     @property
     def action(self) -> Float[Array, " act"]:
         """The first action, to be executed."""
-        return self.mean[0]
+        return self.actions[0]
 
     @property
     def metrics(self) -> dict[str, Float[Array, ""]]:
@@ -182,8 +187,11 @@ def cem(
         if settings.held:
             shape = (settings.held, 1, mean.shape[1])
             key_held = jax.random.fold_in(key_draw, 1)
-            one = jax.random.uniform(key_held, shape, minval=proposal.low, maxval=proposal.high)
+            wide = proposal.low - span / 2, proposal.high + span / 2
+            one = jax.random.uniform(key_held, shape, minval=wide[0], maxval=wide[1])
             drawn = jnp.concatenate([drawn[settings.held :], jnp.broadcast_to(one, (len(one), *mean.shape))])
+        if limits is not None:
+            drawn = drawn.at[0].set(mean)
         candidates = jnp.concatenate([drawn, jnp.where(usable, extra, mean)])
         candidates = jnp.clip(candidates, proposal.low, proposal.high)
         scores = _scores(objective(candidates, key_score), n, limits)  # 3
@@ -206,13 +214,15 @@ def cem(
         elite_return = jnp.sum(jnp.where(weight > 0, scores.returns[best], 0.0)) / jnp.sum(weight)
         used = jnp.sum((best >= settings.population) & (weight > 0)) / max(len(extra), 1)
         kept_limits = jnp.mean(excess(scores, limits) <= 0)
-        return after, (elite_return, used, frozen, jnp.sum(~valid), kept_limits, scores.aux)
+        first = jnp.where(some, candidates[best[0]], mean)
+        return after, (first, elite_return, used, frozen, jnp.sum(~valid), kept_limits, scores.aux)
 
     keys = jax.random.split(key, settings.iterations)
     (mean, variance), seen = jax.lax.scan(iteration, (proposal.mean, variance), keys)
-    elite_return, used, frozen, dropped, feasible, aux = seen
+    first, elite_return, used, frozen, dropped, feasible, aux = seen
     usage = jnp.mean(used) if len(extra) else jnp.full((), jnp.nan)
     return Plan(
+        mean if limits is None else first[-1],
         mean,
         variance,
         elite_return[-1],

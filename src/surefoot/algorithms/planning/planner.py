@@ -102,7 +102,7 @@ class Planner(eqx.Module):
         report = found.metrics | self._divergence(observation, found.action)
         if self.compare:
             report |= self._gains(memory, observation, found, key_plan, key_compare)
-        return Memory(found.mean, jnp.zeros((), jnp.int32), report, self._simulated(found))
+        return Memory(found.actions, jnp.zeros((), jnp.int32), report, self._simulated(found))
 
     def _followed(self, memory: Memory, observation: Array) -> Memory:
         mean = shifted(memory.mean)
@@ -136,7 +136,7 @@ class Planner(eqx.Module):
             judge.ensemble.chosen(), self.actor.mode, observation, jax.random.split(key_plan)[0],
             count=self.sequences, horizon=self.horizon,
         )  # fmt: skip
-        plans = jnp.concatenate([jnp.stack([found.mean, plain.mean]), sequences])
+        plans = jnp.concatenate([jnp.stack([found.actions, plain.actions]), sequences])
         judge = eqx.tree_at(lambda o: o.ensemble, judge, judge.ensemble.chosen())
         worth = jax.vmap(lambda actions: judge(observation, actions[None], key_judge).returns[0])(plans)
         return {"gain_over_cem": worth[0] - worth[1], "gain_over_actor": worth[0] - jnp.mean(worth[2:])}
