@@ -9,7 +9,7 @@ from pathlib import Path
 from surefoot.experiments import pages
 from surefoot.experiments.loop_ablations import AUGMENTED, COMPARED, EXPERIMENT, GAINS, HORIZONS, horizon
 from surefoot.experiments.loop_benchmark import ACTOR, DIVERGENCE, TASKS, USAGE
-from surefoot.experiments.loop_benchmark_page import Runs, comparison, doubted, head, number, returns, save
+from surefoot.experiments.loop_benchmark_page import Runs, comparison, doubted, head, number, returns
 from surefoot.experiments.results import Claim, Record, at_least, below
 
 PLAIN = "without CEM-AG"
@@ -222,4 +222,4 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    return save(folder, EXPERIMENT, parts)
+    return pages.save(EXPERIMENT, folder, parts)

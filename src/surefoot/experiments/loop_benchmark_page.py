@@ -24,7 +24,6 @@ from surefoot.experiments.results import (
     markdown_table,
 )
 from surefoot.experiments.training_metrics import Curve
-from surefoot.training.run import atomic_write
 
 HALF = 0.5
 """Up to this share of LOOP's return a variant is said to be far below it."""
@@ -212,14 +211,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    return save(folder, EXPERIMENT, parts)
-
-
-def save(folder: Path, experiment: Experiment, parts: Iterable[str]) -> Path:
-    """The page of these parts, without empty ones."""
-    path = folder / f"{experiment.name}.md"
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
@@ -240,20 +232,16 @@ def head(records: Sequence[Record], scale: str, experiment: Experiment, title: s
     trained = [record for record in records if record["group"] != REFERENCE]
     planned = [cell for cell in cells if cell.group != REFERENCE]
     whole = [cell for cell in experiment.cells("paper") if cell.group != REFERENCE]
-    lines = [
-        f"# {title}",
-        "",
-        f"This page is made from numbers by `surefoot reproduce {experiment.name} --page`; do not edit it.",
-        "",
+    return pages.head(
+        experiment,
+        title,
         f"Source: {source}",
-        "",
         f"Scale: `{scale}`, {len(trained)} of {len(planned)} cells (a method on a task with a seed). "
         f"{cut(planned, whole)} [loop.md](../loop.md) says what each setting means; the head of "
         f"`src/surefoot/experiments/{experiment.name.replace('-', '_')}.py` lists what else differs.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 _LEARNER = {"hidden": [256, 256], "batch_size": 256}

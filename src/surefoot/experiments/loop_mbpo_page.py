@@ -8,7 +8,7 @@ from pathlib import Path
 
 from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import pages
-from surefoot.experiments.loop_benchmark_page import Runs, comparison, doubted, head, number, returns, save
+from surefoot.experiments.loop_benchmark_page import Runs, comparison, doubted, head, number, returns
 from surefoot.experiments.loop_mbpo import EXPERIMENT, METHODS, PLANNING, RIVAL
 from surefoot.experiments.results import Claim, Record, at_least
 
@@ -84,4 +84,4 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    return save(folder, EXPERIMENT, parts)
+    return pages.save(EXPERIMENT, folder, parts)

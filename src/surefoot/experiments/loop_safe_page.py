@@ -32,7 +32,6 @@ from surefoot.experiments.results import (
     markdown_table,
 )
 from surefoot.experiments.training_metrics import Curve
-from surefoot.training.run import atomic_write
 
 GAP = "-"
 HALF = 0.5
@@ -163,7 +162,6 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     folder = Path(folder)
     table = Runs(records)
     found = claims(records)
-    path = folder / f"{EXPERIMENT.name}.md"
     parts = [
         _head(records, scale),
         pages.in_short(found, "tasks"),
@@ -177,8 +175,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
-    atomic_write(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
-    return path
+    return pages.save(EXPERIMENT, folder, parts)
 
 
 def _head(records: Sequence[Record], scale: str) -> str:
@@ -186,23 +183,19 @@ def _head(records: Sequence[Record], scale: str) -> str:
     lengths = {task: next(c.steps for c in made if c.setting == setting(task, 0)) for task in TASKS}
     limits = ", ".join(f"{about.limit:g} in {task}" for task, about in TASKS.items())
     module = f"src/surefoot/experiments/{EXPERIMENT.name.replace('-', '_')}.py"
-    lines = [
-        "# LOOP with a limit on the cost of its plans",
-        "",
-        f"This page is made from numbers by `surefoot reproduce {EXPERIMENT.name} --page`; do not edit it.",
-        "",
+    return pages.head(
+        EXPERIMENT,
+        "LOOP with a limit on the cost of its plans",
         "LOOP as it is, and with `plan_cost_limits`: plans whose predicted cost, by the most pessimistic "
         f"network, exceeds a limit ({limits}) rank behind all that keep it. The thesis on LOOP has no such "
         "figure. Costs and rewards are learned; a violating step costs 1. "
         "[Planning safely](../safe_planning.md) says what this can promise.",
-        "",
         f"Scale: `{scale}`, {len(records)} of {len(made)} cells (a method on a task with a seed), "
         + " and ".join(f"{steps:,} steps of {task}" for task, steps in lengths.items())
         + f". The head of `{module}` describes the tasks, `--list` shows every setting.",
-        "",
-        *pages.origin(records, scale),
-    ]
-    return "\n".join(lines)
+        records=records,
+        scale=scale,
+    )
 
 
 def _table(table: Runs, scale: str, when: str) -> str:
