@@ -66,6 +66,28 @@ def test_approaches_what_linear_programming_finds():
         assert metrics["recovery"].all() and np.isfinite(list(metrics.values())).all()
 
 
+def test_descent_above_a_limit_is_blind_to_rewards():
+    """Above its limit, though a step leads back, the costs alone decide; below it the rewards count again."""
+    state = CPO.init(ROAD.task, jax.random.key(0))
+    batch = play(state.policy, jax.random.key(1))
+    cost = float(mean_costs(batch, 1.0).undiscounted[0])
+    dearer = eqx.tree_at(lambda b: b.reward, batch, 3 - 2 * batch.reward)
+
+    def step(recovery, batch, limit):
+        learner = replace(CPO, recovery=recovery)
+        return update(learner, state, batch, jnp.array([limit]), ("harm",))
+
+    limit = cost - 0.05  # within reach
+    (one, metrics), (other, _) = (step("descent", b, limit) for b in (batch, dearer))
+    assert metrics["case"] == 0 and metrics["recovery"] == 1
+    assert eqx.tree_equal(one.policy, other.policy) and not eqx.tree_equal(one.policy, state.policy)
+    assert worth(one.policy)[1] < worth(state.policy)[1]
+    (one, metrics), (other, _) = (step("constrained", b, limit) for b in (batch, dearer))
+    assert metrics["case"] == 1 and not eqx.tree_equal(one.policy, other.policy)
+    same = (step(recovery, batch, cost + 0.05)[0].policy for recovery in ("descent", "constrained"))
+    assert eqx.tree_equal(*same)
+
+
 @pytest.mark.parametrize("minibatch", [0, 500])
 def test_values_come_to_those_of_the_road(minibatch):
     learner = replace(CPO, value_minibatch=minibatch, value_learning_rate=5e-3, value_steps=600)
@@ -86,6 +108,8 @@ def test_what_does_not_fit_is_refused_in_one_line():
     key = jax.random.key(0)
     with pytest.raises(SurefootError, match="cost_limits = -2"):
         Cpo(cost_limits=(-2.0,))
+    with pytest.raises(SurefootError, match="recovery"):
+        Cpo(recovery="none")
     with pytest.raises(SurefootError, match="backtrack_factor"):
         Cpo(backtrack_factor=1.0)
     with pytest.raises(SurefootError, match="gives no limit for the cost 'harm'"):

@@ -16,7 +16,7 @@ Gym authors' starter agents (Ray, Achiam, Amodei 2019), which the published comp
 
 Departures, and why: the means of a continuous policy stay within the bounds, as LBPO's do, so that all
 methods can start from one policy; its spread is learned. Several constraints are solved for exactly
-(``numerics.trust_region``), where the paper solves for one.
+(``numerics.trust_region``), where the paper solves for one; ``recovery`` may leave line 4 to the costs alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from surefoot.algorithms.safe.episodes import (
 )
 from surefoot.algorithms.safe.starts import started_policy
 from surefoot.data.trajectories import Trajectories, episode_metrics
-from surefoot.errors import SurefootError, check_range
+from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy
 from surefoot.numerics.returns import cost_advantage, generalised_advantage, lambda_return
@@ -62,6 +62,9 @@ from surefoot.task import Discrete, Task
 from surefoot.worlds.world import World
 
 Actor = CategoricalPolicy | BoundedGaussianPolicy
+RECOVERIES = ("constrained", "descent")
+OUT_OF_REACH = 1e6
+"""More than any step lowers a cost."""
 
 
 class Values(eqx.Module):
@@ -103,6 +106,9 @@ class Cpo(eqx.Module):
     """gamma of the costs; the limits bound undiscounted costs all the same."""
     cost_trace: float = 0.97
     """lambda of the costs' advantage estimates."""
+    recovery: str = "constrained"
+    """Step above a limit: constrained, the paper's, which may earn reward on its way back; descent, on the
+    broken costs alone, for the way that few samples promise is often noise."""
     radius: float = 0.01
     """delta: largest mean divergence of an epoch's step, in nats."""
     damping: float = 0.1
@@ -128,6 +134,8 @@ class Cpo(eqx.Module):
 
     def __check_init__(self) -> None:
         check_limits(self.cost_limits)
+        if self.recovery not in RECOVERIES:
+            raise unknown("recovery", self.recovery, RECOVERIES)
         for name in ("batch_steps", "conjugate_steps", "backtrack_trials", "value_steps"):
             check_range(name, getattr(self, name), low=1)
         check_range("value_minibatch", self.value_minibatch, low=0)
@@ -289,10 +297,11 @@ def improve(
 
     product = fisher_product(distribution, divergence, theta, damping=settings.damping)
     here, worth, charge = distribution(theta), loss(theta), cost(theta)
+    asked = excess if settings.recovery == "constrained" else jnp.where(excess > 0, OUT_OF_REACH, excess)
     found = constrained_step(  # line 4
         jax.grad(loss)(theta),  # line 3
         jax.jacrev(cost)(theta),
-        excess,
+        asked,
         lambda b: conjugate_gradient(product, b, iterations=settings.conjugate_steps),
         settings.radius,
     )
