@@ -32,18 +32,19 @@ def test_every_option_has_a_name_of_its_own_and_help(name, env):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "400")  # one line an option
+    monkeypatch.setenv("COLUMNS", "80")  # one column of options
     done = surefoot("train", name, "--help")
     assert done.code == 0
     for each in fields(algorithm(name)):
         if not each.init:
             continue
         flag = f"--{each.name.replace('_', '-')}"
-        lines = done.out.splitlines()
+        lines = [line.strip("│ ") for line in done.out.splitlines()]
         at = next(row for row, line in enumerate(lines) if flag in line.replace(",", " ").split())
-        text = " ".join(lines[at : at + 2])
-        assert "(default: " in text
-        before_default = text.partition("(default: ")[0].replace("│", " ")
+        end = next(row for row in range(at + 1, len(lines)) if lines[row].startswith(("--", "╰")))
+        text = " ".join(lines[at:end])
+        assert "(default:" in text
+        before_default = text.partition("(default:")[0]
         assert len(before_default.split()) > 3, f"{flag} of {name} has no docstring"
 
 

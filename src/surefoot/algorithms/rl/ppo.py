@@ -88,9 +88,9 @@ class Ppo(eqx.Module):
     clip: float = 0.2
     """epsilon: how far the probability ratio may gain by moving."""
     value_weight: float = 0.5
-    """c_1."""
+    """c_1, weight of the error of the values in the loss."""
     entropy_weight: float = 0.0
-    """c_2."""
+    """c_2, weight of the policy's entropy in the loss."""
     gradient_norm: float = 0.5
     """Longer gradients are scaled down to this norm."""
     target_kl: float = 0.02

@@ -128,9 +128,9 @@ class PpoLagrangian(eqx.Module):
     clip: float = 0.2
     """epsilon: how far the probability ratio may gain by moving."""
     value_weight: float = 0.5
-    """c_1."""
+    """c_1, weight of the error of the values in the loss."""
     cost_value_weight: float = 0.5
-    """c_C."""
+    """c_C, weight of the error of the cost values in the loss."""
     entropy_weight: float = 0.0
     """c_2, weight of the policy's entropy in the loss."""
     gradient_norm: float = 0.5
