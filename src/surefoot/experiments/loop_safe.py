@@ -12,8 +12,8 @@ Both learn reward and cost; neither is known. A cell ``MarbleMaze-seed0/safe`` i
 Counted are violating steps and episodes, of the episodes that were played to learn from after the random
 start, and of the last planner. A cost is 0 or 1 a step. The limit is that of a plan, by the most pessimistic
 network: 0.1 in the maze, that no step of it is likely to violate, and 1 in PointGoal1. There 0.1 had been
-tried first, with one network for states and costs: 3 % of the candidates kept it, and it neither moved (return
-4) nor violated less (25 steps an episode).
+tried first, with one network for states and costs: 3 % of the candidates kept it, and it neither moved
+(return 4) nor violated less (25 steps an episode).
 
 The horizon is 8, not the thesis' 5, for what cannot be avoided any more when it comes into view is not
 avoided. With the zones alone the limit did not help: a marble that may be as fast as it likes comes to twice
