@@ -399,6 +399,6 @@ def in_hexadecimal(svg: str) -> str:
     """``svg`` with images percent-encoded, for base64 spells words by chance, which searches then find."""
 
     def encoded(found: re.Match[str]) -> str:
-        return "data:image/png," + base64.b64decode(found[1]).hex("%").upper().join(("%", ""))
+        return "data:image/png,%" + base64.b64decode(found[1]).hex("%").upper()
 
     return re.sub(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)", encoded, svg)
