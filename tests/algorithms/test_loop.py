@@ -151,10 +151,10 @@ def test_a_plan_is_followed_before_the_next_is_made() -> None:
     planner = knowing(replace(SEARCH, plan_every=3))
     x, u, memory = closed_loop(planner, jnp.asarray(0.9), 7)
     np.testing.assert_array_equal(memory.age, [0, 1, 2, 0, 1, 2, 0])
-    mean = np.asarray(memory.mean)[..., 0]
-    np.testing.assert_array_equal(u, mean[:, 0])
+    actions = np.asarray(memory.actions)[..., 0]
+    np.testing.assert_array_equal(u, actions[:, 0])
     for made in (0, 3):  # the next two actions are those of the plan
-        np.testing.assert_array_equal(u[made : made + 3], mean[made])
+        np.testing.assert_array_equal(u[made : made + 3], actions[made])
     np.testing.assert_allclose(u[:3], -PROBLEM.gain(PROBLEM.p) * np.asarray(x[:3]), atol=0.08)
     # What is reported is that of the last plan, but the actor's divergence that of each step.
     assert memory.report["plan_elite_return"][1] == memory.report["plan_elite_return"][0]
@@ -184,7 +184,7 @@ def test_safe_plans_keep_the_limit_where_the_best_ones_do_not() -> None:
     assert float(u[0]) == pytest.approx(0.71, abs=0.05)
     _, u, memory = closed_loop(safe, jnp.asarray(-0.9), 1)
     assert 0.25 < float(u[0]) < 0.5 + 0.02
-    plan = np.asarray(memory.mean)[0, :2, 0]
+    plan = np.asarray(memory.actions)[0, :2, 0]
     assert np.maximum(plan, 0).sum() < 0.5 + 0.05
     assert 0 < float(memory.report["plan_feasible"][0]) < 1
 

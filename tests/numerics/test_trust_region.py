@@ -219,6 +219,19 @@ def SOLVE(gradient, rows, excess, matrix, radius):
     return constrained_step(gradient, rows, excess, lambda b: jnp.linalg.solve(matrix, b), radius)
 
 
+@pytest.mark.parametrize("over, case", [((0.5, -0.5), 0), ((-0.5, -0.2), 2)])
+def test_descent_forgets_the_gradient_where_a_constraint_is_broken(over, case):
+    """Both are within reach: the broken one's own steepest descent, or else the usual step."""
+    radius, rng, matrix = 0.01, np.random.default_rng(0), definite(0, 5)
+    gradient, rows = rng.normal(size=5), rng.normal(size=(2, 5))
+    excess = np.sqrt(2 * radius * np.einsum("ij,ij->i", rows, np.linalg.solve(matrix, rows.T).T)) * over
+    given = (*map(to_float32, (gradient, rows, excess)), lambda b: jnp.linalg.solve(matrix, b), radius)
+    found, usual = constrained_step(*given, descend=True), constrained_step(*given)
+    assert int(found.case) == case and int(usual.case) == (case or 1)
+    wanted = usual.step if case else least(rows[0], [], [], matrix, radius)
+    np.testing.assert_allclose(found.step, wanted, rtol=1e-3, atol=1e-4)
+
+
 def test_the_papers_closed_form_for_one_constraint():
     # The dual of Achiam et al. 2017, appendix 10.2, written out for cases 1 and 2.
     radius = 0.01

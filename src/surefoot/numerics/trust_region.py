@@ -145,7 +145,8 @@ class ConstrainedStep(eqx.Module):
     step: Vector
     case: Int[Array, ""]
     """Achiam et al.'s cases: 3, the whole region is feasible; 2, a boundary cuts it and the start is
-    feasible; 1, the start is not, but part of the region is; 0, nothing in the region is."""
+    feasible; 1, the start is not, but part of the region is; 0, nothing in the region is, or the start is
+    not and only descent was wanted."""
 
 
 def constrained_step(
@@ -154,6 +155,8 @@ def constrained_step(
     excess: Float[Array, " constraints"],
     solve: Callable[[Array], Array],
     radius: float,
+    *,
+    descend: bool = False,
 ) -> ConstrainedStep:
     """argmin g.x subject to c_i + b_i.x <= 0 for all i and x.Hx / 2 <= radius (Achiam et al. 2017, Eq. 11).
 
@@ -165,7 +168,8 @@ def constrained_step(
     and the feasible one of least g.x is the answer; for one constraint that is the solution by duality that
     the paper gives, with its cases, but without its quotients that may be zero. There are 2^m sets.
 
-    If no point of the region is feasible (case 0), the sum of the broken constraints is what descends.
+    If no point of the region is feasible (case 0), the sum of the broken constraints is what descends; with
+    ``descend``, whenever one is broken, however near the feasible points may be.
     """
     count = len(excess)
     solved = jax.lax.map(solve, jnp.concatenate([gradient[None], cost_gradients]))
@@ -192,9 +196,11 @@ def constrained_step(
     sets = jnp.asarray(np.array(list(all_pairs((False, True), repeat=count))).reshape(-1, count))
     coefficients, worth = jax.vmap(candidate)(sets)
     best = jnp.argmin(worth)
-    possible = jnp.isfinite(worth[best])
-
     broken = jnp.where(excess > 0, 1.0, 0.0)
+    possible = jnp.isfinite(worth[best])
+    if descend:
+        possible &= ~jnp.any(excess > 0)
+
     uphill = broken @ gram @ broken
     down = jnp.where(uphill > TINY, -jnp.sqrt(2 * radius / jnp.maximum(uphill, TINY)), 0.0) * broken
     chosen = jnp.where(possible, coefficients[best], jnp.concatenate([jnp.zeros(1), down]))

@@ -27,7 +27,7 @@ COMPARISON_PARTICLES = 20
 class Memory(eqx.Module):
     """What a planner knows from the step before."""
 
-    mean: Float[Array, "horizon act"]
+    actions: Float[Array, "horizon act"]
     """The last plan, from the action that was taken."""
     age: Int[Array, ""]
     """Steps since it was made."""
@@ -89,7 +89,7 @@ class Planner(eqx.Module):
                 lambda: self._planned(memory, observation, key),
                 lambda: self._followed(memory, observation),
             )
-        return memory.mean[0], memory
+        return memory.actions[0], memory
 
     def uniform(self, observation: Float[Array, " obs"], key: PRNGKeyArray) -> Float[Array, " act"]:
         """An action drawn uniformly within the bounds."""
@@ -105,16 +105,16 @@ class Planner(eqx.Module):
         return Memory(found.actions, jnp.zeros((), jnp.int32), report, self._simulated(found))
 
     def _followed(self, memory: Memory, observation: Array) -> Memory:
-        mean = shifted(memory.mean)
-        report = memory.report | self._divergence(observation, mean[0])
-        return Memory(mean, memory.age + 1, report, memory.simulated)
+        actions = shifted(memory.actions)
+        report = memory.report | self._divergence(observation, actions[0])
+        return Memory(actions, memory.age + 1, report, memory.simulated)
 
     def _search(
         self, objective: ModelObjective, memory: Memory, observation: Array, key: PRNGKeyArray, sequences: int
     ) -> Plan:
         actor = None if self.actor is None else self.actor.mode
         return plan(
-            objective, observation, memory.mean, self._bounds, key, self.search,
+            objective, observation, memory.actions, self._bounds, key, self.search,
             actor=actor, sequences=sequences, limits=self.limits,
         )  # fmt: skip
 

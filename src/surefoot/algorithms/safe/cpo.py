@@ -63,8 +63,6 @@ from surefoot.worlds.world import World
 
 Actor = CategoricalPolicy | BoundedGaussianPolicy
 RECOVERIES = ("constrained", "descent")
-OUT_OF_REACH = 1e6
-"""More than any step lowers a cost."""
 
 
 class Values(eqx.Module):
@@ -297,13 +295,13 @@ def improve(
 
     product = fisher_product(distribution, divergence, theta, damping=settings.damping)
     here, worth, charge = distribution(theta), loss(theta), cost(theta)
-    asked = excess if settings.recovery == "constrained" else jnp.where(excess > 0, OUT_OF_REACH, excess)
     found = constrained_step(  # line 4
         jax.grad(loss)(theta),  # line 3
         jax.jacrev(cost)(theta),
-        asked,
+        excess,
         lambda b: conjugate_gradient(product, b, iterations=settings.conjugate_steps),
         settings.radius,
+        descend=settings.recovery == "descent",
     )
 
     def acceptable(fraction: Array) -> Array:  # line 5
