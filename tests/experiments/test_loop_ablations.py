@@ -4,7 +4,7 @@ import pytest
 
 from surefoot.experiments import SCALES, Cell, loop_ablations, loop_benchmark, loop_mbpo
 from surefoot.experiments.identity import digests
-from surefoot.experiments.loop_ablations import AUGMENTED, COMPARED, HORIZONS, horizon
+from surefoot.experiments.loop_ablations import AUGMENTED, COMPARED, GAINS, HORIZONS, WHOLE, horizon
 from surefoot.experiments.loop_ablations_page import chance, claims, method_of, write
 from surefoot.experiments.loop_benchmark import TASKS
 from surefoot.experiments.loop_mbpo_page import claims as mbpo_claims
@@ -69,6 +69,7 @@ def test_every_horizon_is_run_once():
         assert rest[0] == rest[1] == rest[2]
     assert laptop["Hopper-seed0/compared"].options["compare_planners"] is True
     assert "InvertedPendulum-seed0/augmented" not in laptop
+    assert learner(laptop[f"Hopper-seed0/{WHOLE.replace(' ', '-')}"]).model_max_minibatches == -1
 
 
 # Claims and pages -----------------------------------------------------------------------------------
@@ -80,6 +81,8 @@ VALUES = {
     ("LOOP", "eval_actor_return"): 300.0,
     (AUGMENTED, "eval_actor_return"): 500.0,
     ("LOOP", "eval_return"): 1000.0,
+    (WHOLE, "eval_return"): 1100.0,
+    (WHOLE, "model_minibatches"): 450.0,
     (COMPARED, "gain_over_cem"): 0.1,
     (COMPARED, "gain_over_actor"): 4.0,
     ("MBPO", "eval_greedy_return"): 800.0,
@@ -111,8 +114,8 @@ def records(experiment, *tasks: str) -> list[dict]:
 def test_claims_of_the_analyses():
     made = records(loop_ablations, "Hopper", "Walker2d")
     found = claims(made)
-    # A task: closer, used, two other horizons, augmentation, two of the plans.
-    assert len(found) == 2 * 7
+    # A task: closer, used, two other horizons, augmentation, two of the plans, length of fits.
+    assert len(found) == 2 * 8
     assert {str(claim.verdict) for claim in found} == {"met (intervals leave it open)"}
     assert {c.where for c in found if "Figure 2.6" in c.claim} == {
         "Hopper, 5 and 3", "Hopper, 5 and 7", "Walker2d, 3 and 5", "Walker2d, 3 and 7",
@@ -122,8 +125,10 @@ def test_claims_of_the_analyses():
             record["curves"]["gain_over_cem"]["seeds"] = [[0.5, 0.5]]  # an eighth of 4
         if record["method"] == "LOOP":
             record["curves"]["plan_usage"]["seeds"] = [[0.1, 0.1]]  # below 20/105
+        if record["method"] == WHOLE:
+            record["curves"]["eval_return"]["seeds"] = [[1200.0, 1200.0]]  # 1000 is less than nine tenths
     missed = [claim.claim for claim in claims(made) if claim.verdict.holds is False]
-    assert len(missed) == 4 and all("2.7" in claim or "2.9" in claim for claim in missed)
+    assert len(missed) == 6 and all(any(x in c for x in ("2.7", "2.9", "limit on a fit")) for c in missed)
     assert claims([]) == []
 
 
@@ -139,8 +144,9 @@ def test_page_of_the_analyses(tmp_path):
     assert "| Hopper | 0.400 | 0.900 | 30000 | 1 |" in text
     assert "| Hopper | 700 | 1000 | 700 | 30000 | 1 |" in text  # H = 5 is LOOP itself
     assert "| Hopper | 0.100 | 4.000 | 15000 | 1 |" in text
+    assert "| Hopper | 1000 | 1100 | 30000 | 1 |" in text and "| Hopper | 450 | 30000 | 1 |" in text
     assert "| Walker2d | not run | not run | not run | no | 0 |" in text
-    for name in ("divergence", "horizon", "usage", "augmentation", "gain_over_cem", "gain_over_actor"):
+    for name in ("divergence", "horizon", "usage", "augmentation", *GAINS, "fits"):
         assert f"loop-ablations/{name}.svg" in text and (tmp_path / f"loop-ablations/{name}.svg").exists()
     assert "by chance" in (tmp_path / "loop-ablations/usage.svg").read_text()
     assert f"`Walker2d-seed0/{horizon(7)}`" in text.partition("have not been run")[2]

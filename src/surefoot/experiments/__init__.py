@@ -49,7 +49,7 @@ ABOUT = {
     "lbpo-backtracks": "recovery steps of CPO, SDDPG, BACKTRACK and LBPO over the first 400 updates",
     "loop-benchmark": "LOOP, TD3, only CEM, random Q and LOOP without CEM-AG on MuJoCo tasks",
     "loop-mbpo": "LOOP with SAC inside beside MBPO on MuJoCo tasks",
-    "loop-ablations": "LOOP's actor divergence and usage, horizons, replay augmentation, CEM-AG against CEM",
+    "loop-ablations": "LOOP's actor divergence and usage, horizons, augmentation, CEM-AG against CEM, fits",
     "loop-safe": "LOOP with and without a limit on the cost of its plans, on the maze and on PointGoal1",
 }
 """One line each, for lists and help."""

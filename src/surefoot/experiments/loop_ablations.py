@@ -1,4 +1,4 @@
-"""What LOOP's parts do: the actor's distance and use, the horizon, replay augmentation, CEM-AG's returns.
+"""What LOOP's parts do: the actor's distance and use, horizon, augmentation, CEM-AG's returns, fits.
 
 Thesis: Sikchi 2022, chapter 2, Figures 2.4 and 2.6 to 2.9, without printed numbers, on the benchmark's four
 tasks:
@@ -30,6 +30,9 @@ AUGMENTED = "augmented"
 """Label of LOOP with replay augmentation."""
 COMPARED = "compared"
 """Label of LOOP that searches by plain CEM as well."""
+WHOLE = "whole fits"
+"""Label of LOOP without a limit on the minibatches of a fit."""
+MINIBATCHES = "model_minibatches"
 GAINS = ("gain_over_cem", "gain_over_actor")
 COMPARED_STEPS = {"smoke": 100, "laptop": 15_000, "paper": 1_000_000}
 
@@ -55,7 +58,7 @@ def cells(scale: str) -> tuple[Cell, ...]:
             made += [_longer(scale, task, seed, h) for h in HORIZONS if not usual(task, h)]
             if scale != "laptop" or not TASKS[task].short:
                 made.append(_augmented(scale, task, seed))
-            made.append(_compared(scale, task, seed))
+            made += [_compared(scale, task, seed), _whole(scale, task, seed)]
     return tuple(made)
 
 
@@ -97,9 +100,17 @@ def _compared(scale: str, task: str, seed: int) -> Cell:
     )
 
 
+def _whole(scale: str, task: str, seed: int) -> Cell:
+    """LOOP whose fits take longer and longer as the memory fills."""
+    options = {"model_max_minibatches": -1}
+    return loop_benchmark.cell(
+        scale, task, seed, "LOOP", label=WHOLE, options=options, metrics=(MINIBATCHES,)
+    )
+
+
 EXPERIMENT = Experiment(
     "loop-ablations",
-    "LOOP's actor divergence and usage, horizons, replay augmentation, CEM-AG against CEM",
+    "LOOP's actor divergence and usage, horizons, augmentation, CEM-AG against CEM, fits",
     cells,
     claims="loop_ablations_page:claims",
     page="loop_ablations_page:write",

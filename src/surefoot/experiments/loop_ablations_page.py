@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from surefoot.experiments import pages
-from surefoot.experiments.loop_ablations import AUGMENTED, COMPARED, EXPERIMENT, GAINS, HORIZONS, horizon
+from surefoot.experiments.loop_ablations import (
+    AUGMENTED,
+    COMPARED,
+    EXPERIMENT,
+    GAINS,
+    HORIZONS,
+    MINIBATCHES,
+    WHOLE,
+    horizon,
+)
 from surefoot.experiments.loop_benchmark import ACTOR, DIVERGENCE, TASKS, USAGE
 from surefoot.experiments.loop_benchmark_page import Runs, comparison, doubted, head, number, returns
 from surefoot.experiments.results import Claim, Record, at_least, below
@@ -17,6 +26,8 @@ BOTH = ("LOOP", PLAIN)
 NEAR = 0.1
 """CEM-AG's plan is said to be as good as CEM's if what it gains over it is at most this share of what it
 gains over the actor's own sequences."""
+NO_LESS = 0.9
+"""The limit on a fit is said to cost nothing from this share of the mean evaluation without it on."""
 
 # Numbers --------------------------------------------------------------------------------------------
 
@@ -47,7 +58,8 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     ]
     made += [_augmentation(table, task) for task in table.tasks([AUGMENTED])]
     compared = table.tasks([COMPARED])
-    return made + [_no_better(table, t) for t in compared] + [_over_actor(table, t) for t in compared]
+    made += [_no_better(table, task) for task in compared] + [_over_actor(table, task) for task in compared]
+    return made + [_limited(table, task) for task in table.tasks([WHOLE])]
 
 
 def _closer(table: Runs, task: str) -> Claim:
@@ -118,6 +130,17 @@ def _over_actor(table: Runs, task: str) -> Claim:
         task,
         number(gained),
         doubted(at_least(gained, 0.0), table, task, COMPARED),
+    )
+
+
+def _limited(table: Runs, task: str) -> Claim:
+    until = table.until(task, ("LOOP", WHOLE))
+    ours, theirs = (table.learned(task, name, until) for name in ("LOOP", WHOLE))
+    return Claim(
+        f"Ours: the limit on a fit leaves LOOP {100 * NO_LESS:g} % of its mean evaluation without, or more",
+        task,
+        f"{number(ours)} against {number(theirs)}",
+        doubted(at_least(ours, theirs, NO_LESS), table, task, "LOOP", WHOLE),
     )
 
 
@@ -219,6 +242,13 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
             )
             for name, words in zip(GAINS, ("that of plain CEM", "the actor's sequences"), strict=True)
         ),
+        "## Limit on a fit\n\n"
+        "Mean evaluation over the run, with the limit on the minibatches of a fit of the model, and without.",
+        comparison(table, scale, EXPERIMENT, ("LOOP", WHOLE), table.learned),
+        "Minibatches of a fit without the limit, mean over the run. Nothing else that costs time grows with "
+        "the memory.",
+        comparison(table, scale, EXPERIMENT, [WHOLE], lambda task, name: table.mean(task, name, MINIBATCHES)),
+        returns(table, ("LOOP", WHOLE), place / "fits.svg", f"Return of the evaluations. {band}"),
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
