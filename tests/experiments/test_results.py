@@ -142,3 +142,5 @@ def test_show():
     assert show("greedy_test_violating_episodes/zone", estimate(0.5, 0.25, 1)) == "50.0 % [25.0, 100.0]"
     assert show("test_violating_steps_per_episode", estimate(0, 0, 1)) == "0.00 [0.00, 1.00]"
     assert show("success", None) == "-"
+    alone = Estimate(0.5, 0.5, 0.5, 1)  # of one value nothing is known but itself
+    assert (show("success", alone), show("return", alone)) == ("50.0 %", "0.50")

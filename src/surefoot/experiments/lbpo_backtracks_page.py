@@ -114,7 +114,10 @@ def _where(table: Counts, place: str) -> str:
 
 
 def _text(value: Estimate | None) -> str:
-    return "-" if value is None else f"{value.estimate:.0f} [{value.lower:.0f}, {value.upper:.0f}]"
+    if value is None:
+        return "-"
+    ends = f" [{value.lower:.0f}, {value.upper:.0f}]" if value.n > 1 else ""
+    return f"{value.estimate:.0f}{ends}"
 
 
 def _doubted(verdict: Verdict, table: Counts, place: str, *methods: str) -> Verdict:

@@ -221,10 +221,11 @@ RATES = ("success", "violating_episodes", "violating_policies", "unsafe_epochs",
 
 
 def show(name: str, value: Estimate | None) -> str:
-    """An estimate as text, ``-`` if there is none: ``4.76 [4.70, 4.81]``, or in percent if it is a rate."""
+    """An estimate as text, ``-`` if there is none: ``4.76 [4.70, 4.81]``, or in percent if it is a rate. The
+    ends only where there are several values."""
     if value is None:
         return "-"
     base = name.removeprefix("greedy_").removeprefix("test_").removeprefix("eval_").partition("/")[0]
-    if base in RATES:
-        return f"{100 * value.estimate:.1f} % [{100 * value.lower:.1f}, {100 * value.upper:.1f}]"
-    return f"{value.estimate:.2f} [{value.lower:.2f}, {value.upper:.2f}]"
+    factor, places, unit = (100, 1, " %") if base in RATES else (1, 2, "")
+    middle, low, high = (f"{factor * x:.{places}f}" for x in (value.estimate, value.lower, value.upper))
+    return f"{middle}{unit} [{low}, {high}]" if value.n > 1 else middle + unit
