@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from common import HERE, Worker, cores, finish, machine, parser, spread
+from common import HERE, Worker, cores, finish, machine, parser
+from updates import block, in_turns, still_world, tables, unit_box
 
 PEER = HERE / ".venv-peer-sac" / "bin" / "python"
 OBS, ACT, REPLAY = 11, 3, 1_000_000
@@ -50,30 +50,14 @@ def main() -> None:
         for library in ("sb3", "sbx"):
             command = [str(given.peer), str(HERE / "peer_sac.py"), library, *sizes]
             workers[library] = Worker([*command, *map(str, BATCHES)], core=given.core)
-    times: dict[str, list[list[float]]] = {}
-    for _ in range(given.rounds):
-        for library, worker in workers.items():
-            for name, pair in worker.round().items():
-                times.setdefault(f"{library}/{name}", []).append(pair)
-    for worker in workers.values():
-        worker.close()
+    times = in_turns(workers, given.rounds)
     result = {
         "benchmark": "sac_update",
         "unit": "microseconds per gradient update",
         "sizes": {"obs": OBS, "act": ACT, "hidden": [given.hidden] * 2, "replay": REPLAY},
         "machine": about | {name: value for w in workers.values() for name, value in w.about.items()},
+        **tables(times, lambda peer, mine: mine.partition("/")[2] in peer),
     }
-    for index, clock in enumerate(("wall", "processor")):  # processor time hardly feels what else is running
-        table = {name: spread([pair[index] for pair in pairs]) for name, pairs in times.items()}
-        result[clock] = table
-        result[f"{clock}_ratios"] = {
-            f"{peer} / surefoot/batch {batch}": round(
-                table[peer]["median"] / table[f"surefoot/batch {batch}"]["median"], 2
-            )
-            for batch in BATCHES
-            for peer in table
-            if not peer.startswith("surefoot") and f"batch {batch}" in peer
-        }
     finish(result, given.out)
 
 
@@ -87,14 +71,9 @@ def work(hidden: int, iterations: int) -> None:
         print("@" + json.dumps({name: play() for name, play in variants.items()}), flush=True)
 
 
-def prepare(hidden: int, batch: int, iterations: int) -> Any:
-    """A function that plays one block: microseconds per update, by the wall and by the processor."""
-    import equinox as eqx
-    import jax
-    import jax.numpy as jnp
-
+def prepare(hidden: int, batch: int, iterations: int) -> Callable[[], tuple[float, float]]:
+    """A function that plays one block."""
     from surefoot.algorithms.rl.sac import Sac
-    from surefoot.training.engine import engine_for
 
     learner = Sac(
         hidden=(hidden, hidden),
@@ -103,77 +82,7 @@ def prepare(hidden: int, batch: int, iterations: int) -> Any:
         steps_per_iteration=STEPS,
         warm_up=0,
     )
-    engine = engine_for(learner, still_world(), None, [0], iterations)
-    tree = engine.start()
-
-    def full(replay: Any) -> Any:
-        """With random numbers in every row, so that drawing reads all of the memory."""
-        keys = iter(jax.random.split(jax.random.key(0), 8))
-        data = jax.tree.map(lambda x: jax.random.uniform(next(keys), x.shape, minval=-1.0), replay.data)
-        data = eqx.tree_at(lambda d: d.terminated, data, jnp.zeros_like(data.terminated))
-        return eqx.tree_at(lambda r: (r.data, r.size), replay, (data, jnp.full_like(replay.size, REPLAY)))
-
-    tree["state"] = eqx.tree_at(lambda s: s.replay, tree["state"], full(tree["state"].replay))
-    done = 0
-
-    def play() -> tuple[float, float]:
-        nonlocal tree, done
-        start, busy = time.perf_counter(), time.process_time()
-        tree, _, finite = engine.run(tree, done)
-        jax.block_until_ready(tree)
-        assert finite.all()
-        done += iterations
-        updates = iterations * STEPS
-        return (time.perf_counter() - start) / updates * 1e6, (time.process_time() - busy) / updates * 1e6
-
-    play()  # compiles
-    play()
-    return play
-
-
-def still_world() -> Any:
-    """A world whose experience is one recorded block of random numbers: collecting it costs nothing."""
-    import equinox as eqx
-    import jax
-    import jax.numpy as jnp
-
-    from surefoot.data.trajectories import Totals, Trajectories
-    from surefoot.task import Box, Task
-
-    def box(n: int) -> Box:
-        return Box((n,), (-1.0,) * n, (1.0,) * n)
-
-    class Still(eqx.Module):
-        batch: Trajectories
-        compiled = True
-
-        @property
-        def task(self) -> Task:
-            return Task("Still-v0", box(OBS), box(ACT))
-
-        def fresh(self, key: Any) -> Still:
-            return self
-
-        def collect(self, policy: Any, amount: Any, key: Any) -> tuple[Still, Trajectories]:
-            return self, self.batch
-
-    keys = jax.random.split(jax.random.key(1), 4)
-    shape = (5, STEPS // 5)
-    no, zero, whole = jnp.zeros(shape, bool), jnp.zeros(shape), jnp.zeros(shape, jnp.int32)
-    none = jnp.zeros((*shape, 0))
-    batch = Trajectories(
-        observation=jax.random.normal(keys[0], (*shape, OBS)),
-        action=jax.random.uniform(keys[1], (*shape, ACT), minval=-1.0),
-        reward=jax.random.normal(keys[2], shape),
-        cost=none,
-        next_observation=jax.random.normal(keys[3], (*shape, OBS)),
-        terminated=no,
-        truncated=no,
-        success=no,
-        valid=~no,
-        totals=Totals(zero, whole, none, none.astype(jnp.int32), whole),
-    )
-    return Still(batch)
+    return block(learner, still_world(OBS, unit_box(ACT), STEPS), None, 1, iterations)
 
 
 if __name__ == "__main__":
