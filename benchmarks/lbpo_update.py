@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from common import HERE, SINGLE_THREAD, Worker, cores, finish, machine, parser, spread
+from updates import CLOCKS, in_turns
 
 PEER = HERE / ".venv-peer-sac" / "bin" / "python"
 OBS, ACT, LIMIT = 60, 2, 25.0
@@ -79,16 +80,11 @@ def beside(given: Any, width: int, about: dict[str, Any]) -> dict[str, Any]:
     if not given.no_peer:
         command = [str(given.peer), str(HERE / "peer_lbpo.py"), *given.methods, f"--width={width}", *sizes]
         workers["torch"] = Worker(command, core=given.core)
-    found: dict[str, list[dict[str, float]]] = {}
-    for _ in range(given.rounds):
-        for library, worker in workers.items():
-            for name, values in worker.round().items():
-                found.setdefault(f"{library}/{name}", []).append(values)
+    found = in_turns(workers, given.rounds)
     for worker in workers.values():
         about |= worker.about
-        worker.close()
     result: dict[str, Any] = {"kl": {name: rows[-1]["kl"] for name, rows in found.items()}}
-    for clock in ("wall", "processor"):  # processor time hardly feels what else is running
+    for clock in CLOCKS:
         table = {name: spread([row[clock] for row in rows]) for name, rows in found.items()}
         result[clock] = table
         result[f"{clock}_ratios"] = {

@@ -14,9 +14,9 @@ Times = dict[str, list[tuple[float, float]]]
 """``library/variant`` -> microseconds an update by both clocks, a pair a round."""
 
 
-def in_turns(workers: Mapping[str, Worker], rounds: int) -> Times:
-    """Every worker's variants, one round after the other; closes the workers."""
-    times: Times = {}
+def in_turns(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[Any]]:
+    """``library/variant`` -> what its worker says of it, a value a round, in turns; closes the workers."""
+    times: dict[str, list[Any]] = {}
     for _ in range(rounds):
         for library, worker in workers.items():
             for name, pair in worker.round().items():

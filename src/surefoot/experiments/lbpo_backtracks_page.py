@@ -21,6 +21,7 @@ from surefoot.experiments.results import (
     at_most,
     below,
     markdown_table,
+    written,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve
 
@@ -114,10 +115,7 @@ def _where(table: Counts, place: str) -> str:
 
 
 def _text(value: Estimate | None) -> str:
-    if value is None:
-        return "-"
-    ends = f" [{value.lower:.0f}, {value.upper:.0f}]" if value.n > 1 else ""
-    return f"{value.estimate:.0f}{ends}"
+    return "-" if value is None else written(value, 0)
 
 
 def _doubted(verdict: Verdict, table: Counts, place: str, *methods: str) -> Verdict:

@@ -22,6 +22,7 @@ from surefoot.experiments.results import (
     at_most,
     below,
     markdown_table,
+    written,
 )
 from surefoot.experiments.training_metrics import Curve
 
@@ -179,8 +180,7 @@ def number(value: Estimate | None) -> str:
     if value is None:
         return GAP
     places = 0 if abs(value.estimate) >= 100 else 1 if abs(value.estimate) >= 10 else 3
-    middle, low, high = (f"{x:.{places}f}" for x in (value.estimate, value.lower, value.upper))
-    return f"{middle} [{low}, {high}]" if value.n > 1 else middle
+    return written(value, places)
 
 
 # Page -----------------------------------------------------------------------------------------------

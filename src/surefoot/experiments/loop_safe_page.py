@@ -30,6 +30,7 @@ from surefoot.experiments.results import (
     at_most,
     below,
     markdown_table,
+    written,
 )
 from surefoot.experiments.training_metrics import Curve
 
@@ -146,10 +147,9 @@ def number(value: Estimate | None, percent: bool = False) -> str:
     """``1.31 [1.02, 1.60]``; the ends only where there are several seeds."""
     if value is None:
         return GAP
-    size = 100 if percent else 1
-    places = 0 if percent else 1 if abs(value.estimate) >= 10 else 2
-    middle, low, high = (f"{size * x:.{places}f}" for x in (value.estimate, value.lower, value.upper))
-    return (f"{middle} [{low}, {high}]" if value.n > 1 else middle) + " %" * percent
+    if percent:
+        return written(value, 0, factor=100.0) + " %"
+    return written(value, 1 if abs(value.estimate) >= 10 else 2)
 
 
 # Page -----------------------------------------------------------------------------------------------
