@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def head(experiment: Experiment, title: str, *paragraphs: str, records: Sequence
 def origin(records: Sequence[Record], scale: str) -> list[str]:
     """Lines that say by which commands and with which versions the numbers were made."""
     versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
-    commands = sorted({record["command"] for record in records if record.get("command")})
+    commands = {record["command"] for record in records if record.get("command")}
+    programs = sorted({whole(command) for command in commands})
+    pieces = ", a few cells at a time (`--only`)" if any("--only" in command for command in commands) else ""
     lines = [
-        "Made with: " + " / ".join(f"`{command}`" for command in commands) + ".",
+        "Made with: " + " / ".join(f"`{program}`" for program in programs) + f"{pieces}.",
         f"Versions: {' / '.join(versions)}.",
     ]
     if len(versions) > 1:
@@ -36,6 +39,18 @@ def origin(records: Sequence[Record], scale: str) -> list[str]:
     if scale == "smoke":
         lines += ["", "**Scale `smoke` only tests that everything runs. Its numbers mean nothing.**"]
     return lines
+
+
+def whole(command: str) -> str:
+    """A ``reproduce`` command less ``--only``, ``--jobs`` and progress bars, which change no number."""
+    kept: list[str] = []
+    leaving = False
+    for word in shlex.split(command):
+        if word.startswith("--"):
+            leaving = word.partition("=")[0] in ("--only", "--jobs", "--no-progress", "--progress")
+        if not leaving:
+            kept.append(word)
+    return shlex.join(kept)
 
 
 def in_short(found: Sequence[Claim], cases: str = "settings") -> str:
