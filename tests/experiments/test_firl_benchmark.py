@@ -179,6 +179,26 @@ def test_claims_of_the_benchmark(experts):
     assert [c.where for c in missed if not c.verdict.holds] == ["Ant"]
 
 
+def test_methods_are_compared_after_as_many_steps():
+    """f-MAX with a third of the steps: FKL is judged by what it came to when it had taken as many."""
+    records = {record["cell"]: record for record in records_of(firl_benchmark, as_published)}
+    firl, fmax = records["hopper-1/FKL-f-IRL"], records["hopper-1/f-MAX-RKL"]
+    steps = [50_000, 140_000, 150_000, 160_000, 500_000]
+    firl["curves"] = {"return": {"steps": steps, "seeds": [[1.0, 40.0, 60.0, 900.0, 1000.0]]}}
+    fmax["curves"] = {"return": {"steps": [140_000, 150_000], "seeds": [[58.0, 60.0]]}}
+
+    def claim():
+        (found,) = (c for c in firl_benchmark_page.claims([firl, fmax]) if "as many steps" in c.claim)
+        return found
+
+    assert claim().ours == "after 150,000: FKL f-IRL 50; f-MAX-RKL 59"
+    assert claim().verdict.holds is False and not claim().verdict.certain
+    fmax["curves"]["return"]["seeds"] = [[40.0, 50.0]]
+    assert claim().verdict.holds is True
+    del fmax["curves"]
+    assert claim().verdict.holds is None
+
+
 def test_shares_without_the_demonstrations_are_unknown():
     record = records_of(firl_benchmark, as_published)[2]
     assert firl_benchmark_page.ratio(dict(record, demonstrations="mujoco/nowhere")) is None

@@ -97,8 +97,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 """Label -> algorithm and its settings, in the order of the paper's tables."""
 FRESH = "untrained"
 """Label of networks that nothing was done to."""
-LEARN_A_REWARD = ("firl", "maxent-irl")
-"""Algorithms whose cells have a curve of the return against steps."""
 
 PUBLISHED: dict[str, dict[str, tuple[float, float, float]]] = {
     "hopper": {
@@ -320,7 +318,7 @@ def cell(scale: str, task: str, n: int, method: str) -> Cell:
         seeds=tuple(range(at.seeds)),
         episodes=at.episodes,
         published={"return": published, "ratio": share},
-        training_metrics=("return",) if algorithm in LEARN_A_REWARD else (),
+        training_metrics=() if algorithm == "bc" else ("return",),
     )
 
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from surefoot.errors import SurefootError
-from surefoot.evaluation.statistics import Estimate
+from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
 from surefoot.experiments import figures, pages
 from surefoot.experiments.firl_benchmark import (
     BC_SPREAD,
@@ -28,6 +30,7 @@ from surefoot.experiments.results import (
     markdown_table,
     metric,
     overlap,
+    written,
 )
 from surefoot.experiments.training_metrics import Curve
 
@@ -55,6 +58,14 @@ def ratio(record: Record | None) -> Estimate | None:
     if value is None or expert is None or expert <= 0:
         return None
     return Estimate(value.estimate / expert, value.lower / expert, value.upper / expert, value.n)
+
+
+def return_after(record: Record | None, steps: int) -> Estimate | None:
+    """Mean return of the trajectories that a method learned from in the last tenth of its first ``steps``."""
+    curve = curve_of(record)
+    if curve is None or not np.isfinite(found := curve.after(steps)).all():
+        return None
+    return bootstrap_iqm(found[:, None])
 
 
 def exactly(value: float) -> Estimate:
@@ -85,6 +96,12 @@ def claims(records: Iterable[Record]) -> list[Claim]:
             for task in TASKS
             if table.get(setting(task, n), other)
         ]
+    made += [
+        _as_good_after_as_many_steps(table, task, n, "f-MAX-RKL")
+        for n in COUNTS
+        for task in TASKS
+        if table.get(setting(task, n), "f-MAX-RKL")
+    ]
     for method in ("BC", "AIRL"):
         made += [
             _better_than_published(table, task, n, method)
@@ -117,6 +134,20 @@ def _at_least_as_good(table: Records, task: str, n: int, other: str) -> Claim:
     )
 
 
+def _as_good_after_as_many_steps(table: Records, task: str, n: int, other: str) -> Claim:
+    records = {method: table.get(setting(task, n), method) for method in ("FKL f-IRL", other)}
+    steps = min(record["steps"] for record in records.values() if record is not None)
+    values = {method: return_after(record, steps) for method, record in records.items()}
+    verdict = at_least(values["FKL f-IRL"], values[other])
+    return Claim(
+        f"FKL f-IRL is at least as good as {other} after as many steps",
+        _where(task, n),
+        f"after {steps:,}: "
+        + "; ".join(f"{method} {'-' if v is None else written(v, 0)}" for method, v in values.items()),
+        verdict.among(value.n for value in values.values() if value is not None),
+    )
+
+
 def _better_than_published(table: Records, task: str, n: int, method: str) -> Claim:
     ours = table.metric(setting(task, n), method, "return")
     theirs = PUBLISHED[task][method][COUNTS.index(n)]
@@ -146,8 +177,8 @@ def _where(task: str, n: int) -> str:
 # Page -----------------------------------------------------------------------------------------------
 
 CAPTION = (
-    "Return of the agent's trajectories against environment steps, for the methods that learn a reward, from "
-    "one trajectory. The black line is zero."
+    "Return of the trajectories that a method learns from against environment steps, with one trajectory of "
+    "the expert. The black line is zero."
 )
 
 

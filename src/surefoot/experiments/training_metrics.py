@@ -43,6 +43,10 @@ class Curve:
             "seeds": [[number(x) for x in row] for row in self.values],
         }
 
+    def after(self, steps: int) -> np.ndarray:
+        """``[seeds]``: mean of the last tenth of the first ``steps``; NaN entries are left out."""
+        return _mean(self.values[:, (self.steps > 0.9 * steps) & (self.steps <= steps)])
+
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Curve:
         """The inverse of :meth:`as_dict`."""
