@@ -21,8 +21,9 @@ from typing import Any
 from surefoot.experiments import Cell, Experiment, loop_benchmark
 from surefoot.experiments.loop_benchmark import GREEDY, setting
 
-PLANNING, RIVAL = "LOOP-SAC", "MBPO"
+PLANNING, RIVAL, MATCHED = "LOOP-SAC", "MBPO", "LOOP-SAC, as many updates"
 METHODS = (PLANNING, RIVAL)
+"""Of the thesis' figure."""
 
 MBPO: dict[str, dict[str, Any]] = {
     "InvertedPendulum": {
@@ -88,27 +89,33 @@ SCALES = {
 
 
 def cells(scale: str) -> tuple[Cell, ...]:
-    """Both methods on every task: the first seed of each, then the second."""
+    """Every method on every task: the first seed of each, then the second."""
     at = loop_benchmark.SCALES[scale]
     return tuple(
         make(scale, task, seed)
         for seed in range(at.seeds)
         for task in at.tasks
-        for make in (planning_cell, rival_cell)
+        for make in (planning_cell, rival_cell, matched_cell)
     )
 
 
-def planning_cell(scale: str, task: str, seed: int) -> Cell:
-    """LOOP with SAC inside."""
+def planning_cell(scale: str, task: str, seed: int, label: str = PLANNING, **options: Any) -> Cell:
+    """LOOP with SAC inside; with a ``label``, a variant with these ``options`` besides."""
     return loop_benchmark.cell(
         scale,
         task,
         seed,
         "LOOP",
-        label=PLANNING,
-        options={"off_policy": "sac"},
+        label=label,
+        options={"off_policy": "sac", **options},
         steps=SCALES[scale].steps[task],
     )
+
+
+def matched_cell(scale: str, task: str, seed: int) -> Cell:
+    """LOOP with SAC inside and with MBPO's gradient updates a step."""
+    updates = {**MBPO[task], **SCALES[scale].options}["updates_per_step"]
+    return planning_cell(scale, task, seed, MATCHED, updates_per_step=updates)
 
 
 def rival_cell(scale: str, task: str, seed: int) -> Cell:
