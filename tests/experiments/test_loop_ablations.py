@@ -168,7 +168,7 @@ def test_claims_and_page_of_mbpo(tmp_path):
     assert "Here it makes 10." in text
     assert "`model_max_minibatches` of LOOP 200 (in full 2000)" in text
     assert "`model_max_minibatches` of MBPO 200 (in full 10000)" in text
-    assert "`updates_per_step` of LOOP and MBPO 10 (in full 20 or 40)" in text
+    assert "`updates_per_step` of MBPO and LOOP 10 (in full 20 or 40)" in text
     assert (
         "| HalfCheetah | not run | not run | not run | no | 0 |" in text and "loop-mbpo/returns.svg" in text
     )
