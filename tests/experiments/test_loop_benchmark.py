@@ -96,6 +96,18 @@ def records() -> list[dict]:
     ]
 
 
+def test_the_last_tenth_is_a_mean_over_its_episodes(records):
+    """Ten rows of a tenth each; with twenty, the last two count, and a row without an episode does not."""
+    (loop,) = (r for r in records if r["cell"] == "Hopper-seed0/LOOP")
+    assert Runs([loop]).lately("Hopper", "LOOP").estimate == 1000
+    steps = [loop["steps"] * (i + 1) // 20 for i in range(20)]
+    loop["curves"]["return"] = {"steps": steps, "seeds": [[0.0] * 18 + [600.0, -100.0]]}
+    assert Runs([loop]).lately("Hopper", "LOOP").estimate == 250
+    loop["curves"]["return"]["seeds"][0][-1] = None
+    assert Runs([loop]).lately("Hopper", "LOOP").estimate == 600
+    assert Runs([loop]).lately("Hopper", "TD3") is None
+
+
 def test_areas_are_those_of_the_trapezoids():
     steps, values = np.array([10, 20, 40]), np.array([[0.0, 2.0, 4.0], [1.0, 1.0, 1.0]])
     np.testing.assert_allclose(areas(steps, values), [(1 * 10 + 3 * 20) / 30, 1.0])
@@ -186,6 +198,7 @@ def test_page_with_gaps(records, tmp_path):
     made = [cell for cell in cells("paper") if cell.group != REFERENCE]
     text = write(records, "laptop", tmp_path).read_text()
     assert "| Hopper | 1000 | 600 | 100 | 200 | 240 | 900 | 30000 | 1 |" in text
+    assert "| Hopper | 1000 | 600 | 100 | 200 | 240 | 30000 | 1 |" in text  # the last tenth of the training
     assert "| HalfCheetah | not run | not run |" in text
     assert (
         "Every cell: 1 seed (in full 5); 30,000 steps (in full 30,000 to 1,000,000); 1 episode(s) an" in text

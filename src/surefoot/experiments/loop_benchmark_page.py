@@ -86,6 +86,11 @@ class Runs:
         key = name or ended(method)
         return _over([x for r in self.of(task, method) for x in r["per_seed"].get(key, [])])
 
+    def lately(self, task: str, method: str) -> Estimate | None:
+        """Return of the episodes that were learned from, in the last tenth of the training."""
+        found = [r for r in self.of(task, method) if "return" in r["curves"]]
+        return _over([x for r in found for x in Curve.from_dict(r["curves"]["return"]).after(r["steps"])])
+
 
 def areas(steps: np.ndarray, values: np.ndarray, until: float | None = None) -> np.ndarray:
     """Mean height of the curves ``values[seeds, points]`` between the first point and ``until``."""
@@ -210,6 +215,9 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         comparison(table, scale, EXPERIMENT, METHODS, table.learned),
         "## Where they end\n\nReturn of the last policies, planners as they plan, TD3 without noise.",
         comparison(table, scale, EXPERIMENT, (*METHODS, REFERENCE), table.end),
+        "Return of the episodes that were learned from, in the last tenth of the training (of TD3 with its "
+        "noise). Planners change from one fit of the model to the next; this is their mean.",
+        comparison(table, scale, EXPERIMENT, METHODS, table.lately),
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
     ]
