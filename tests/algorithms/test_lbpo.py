@@ -318,8 +318,9 @@ def test_critics_learn_what_they_are_shown_and_nothing_that_weighs_nothing(minib
     x, target = jnp.where(counts[:, None], x, 1e6), jnp.where(counts[:, None], target, 1e6)
     critics = Critics.create(task, (32,), jax.random.key(0))
     state = fitting.optimiser(4e-3).init(critics)
-    fitted, _, errors = jax.jit(partial(fitting.fit, steps=2000, learning_rate=4e-3, minibatch=minibatch))(
-        critics, state, x[:, :3], x[:, 3:], target, counts / 700, key=jax.random.key(1)
+    fit = partial(fitting.regression, lambda critics, inputs: critics.all(*inputs))
+    fitted, _, errors = jax.jit(partial(fit, steps=2000, learning_rate=4e-3, minibatch=minibatch))(
+        critics, state, (x[:, :3], x[:, 3:]), target, counts / 700, key=jax.random.key(1)
     )
     shown = fitted.all(x[:700, :3], x[:700, 3:])
     after = jnp.mean((shown - target[:700]) ** 2, axis=0)

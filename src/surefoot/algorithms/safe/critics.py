@@ -77,41 +77,6 @@ def optimiser(learning_rate: float) -> optax.GradientTransformation:
     return optax.adam(learning_rate)
 
 
-def fit(
-    critics: Critics,
-    state: optax.OptState,
-    observation: Float[Array, "batch obs"],
-    action: Float[Array, "batch act"],
-    target: Float[Array, "batch signals"],
-    weight: Float[Array, " batch"],
-    *,
-    steps: int | Int[Array, ""],
-    learning_rate: float,
-    minibatch: int = 0,
-    key: PRNGKeyArray | None = None,
-) -> tuple[Critics, optax.OptState, Float[Array, " signals"]]:
-    """``steps`` of Adam on the mean squared error over the whole batch, and the last error of each Q.
-
-    With ``minibatch`` each step is on so many transitions, drawn with ``key`` in proportion to their weights.
-    """
-
-    def found(critics: Critics, inputs: tuple[Array, Array]) -> Array:
-        return critics.all(*inputs)
-
-    return regression(
-        found,
-        critics,
-        state,
-        (observation, action),
-        target,
-        weight,
-        steps=steps,
-        learning_rate=learning_rate,
-        minibatch=minibatch,
-        key=key,
-    )
-
-
 def regression(
     found: Callable[[Networks, Any], Float[Array, "batch signals"]],
     networks: Networks,
@@ -125,7 +90,11 @@ def regression(
     minibatch: int = 0,
     key: PRNGKeyArray | None = None,
 ) -> tuple[Networks, optax.OptState, Float[Array, " signals"]]:
-    """``steps`` of Adam on the weighted squared error of ``found(networks, inputs)``; see :func:`fit`."""
+    """``steps`` of Adam on the mean squared error of ``found(networks, inputs)`` over the whole batch; returns
+    also the last error of each signal.
+
+    With ``minibatch`` each step is on so many transitions, drawn with ``key`` in proportion to their weights.
+    """
     adam = optimiser(learning_rate)
     total = jnp.cumsum(weight)
 

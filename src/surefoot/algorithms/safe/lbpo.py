@@ -251,11 +251,11 @@ def fit(
     """``steps`` of regression of Q_R and the Q_C; also their mean squared errors."""
     trace = 1.0 if settings.targets == "mc" else settings.trace
     target = fitting.targets(state.critics, state.policy, batch, discount=settings.discount, trace=trace)
-    critics, optimiser, errors = fitting.fit(
+    critics, optimiser, errors = fitting.regression(
+        lambda critics, inputs: critics.all(*inputs),
         state.critics,
         state.optimiser,
-        flat(batch.observation),
-        flat(batch.action),
+        (flat(batch.observation), flat(batch.action)),
         flat(target),
         weight,
         steps=steps,
