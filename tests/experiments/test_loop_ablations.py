@@ -148,6 +148,7 @@ def test_page_of_the_analyses(tmp_path):
     assert "| Hopper | 0.100 | 4.000 | 15000 | 1 |" in text
     assert "| Hopper | 1000 | 1100 | 30000 | 1 |" in text and "| Hopper | 450 | 30000 | 1 |" in text
     assert "| Walker2d | not run | not run | not run | no | 0 |" in text
+    assert "| InvertedPendulum | not run | - | no | 0 |" in text  # no augmentation there
     for name in ("divergence", "horizon", "usage", "augmentation", *GAINS, "fits"):
         assert f"loop-ablations/{name}.svg" in text and (tmp_path / f"loop-ablations/{name}.svg").exists()
     assert "by chance" in (tmp_path / "loop-ablations/usage.svg").read_text()

@@ -337,19 +337,23 @@ def comparison(
     *,
     alias: Callable[[str, str], str] = _itself,
 ) -> str:
-    """A row a task, a column a method; ``ask(task, method)`` is the number. Gaps where nothing was run.
+    """A row a task, a column a method; ``ask(task, method)`` is the number. Gaps where nothing was run, ``-``
+    where the experiment has no such cell.
 
     ``alias(task, column)`` is the method whose records a column is made of, where it is not its name.
     """
     methods = list(methods)
-    there = {cell.setting.rpartition("-")[0] for cell in experiment.cells(scale)}
+    planned = {(cell.setting.rpartition("-")[0], cell.method) for cell in experiment.cells(scale)}
+    there = {task for task, _ in planned}
     lines = []
     for task in (task for task in TASKS if task in there):
-        of = {method: table.of(task, alias(task, method)) for method in methods}
+        names = {m: alias(task, m) for m in methods if (task, alias(task, m)) in planned}
+        of = {method: table.of(task, name) for method, name in names.items()}
+        told = (number(ask(task, method)) if method in names else "-" for method in methods)
         found = [record for records in of.values() for record in records]
         steps = pages.span(record["steps"] for record in found if record["group"] != REFERENCE)
         seeds = pages.span(len(records) for method, records in of.items() if method != REFERENCE)
-        lines.append((task, *(number(ask(task, method)) for method in methods), steps, seeds))
+        lines.append((task, *told, steps, seeds))
     return markdown_table(("task", *methods, "steps", "seeds"), lines)
 
 

@@ -90,10 +90,10 @@ def regression(
     minibatch: int = 0,
     key: PRNGKeyArray | None = None,
 ) -> tuple[Networks, optax.OptState, Float[Array, " signals"]]:
-    """``steps`` of Adam on the mean squared error of ``found(networks, inputs)`` over the whole batch; returns
-    also the last error of each signal.
+    """``steps`` of Adam on the mean squared error of ``found(networks, inputs)`` over the whole batch.
 
-    With ``minibatch`` each step is on so many transitions, drawn with ``key`` in proportion to their weights.
+    Returns also the last error of each signal. With ``minibatch`` each step is on so many transitions, drawn
+    with ``key`` in proportion to their weights.
     """
     adam = optimiser(learning_rate)
     total = jnp.cumsum(weight)
