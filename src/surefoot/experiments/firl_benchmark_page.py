@@ -75,9 +75,7 @@ def exactly(value: float) -> Estimate:
 
 def show(value: Estimate | None, digits: int = 0) -> str:
     """``3210 [3100, 3300]``, ``-`` if there is none."""
-    if value is None:
-        return "-"
-    return f"{value.estimate:.{digits}f} [{value.lower:.{digits}f}, {value.upper:.{digits}f}]"
+    return "-" if value is None else written(value, digits)
 
 
 # Claims ---------------------------------------------------------------------------------------------
@@ -142,8 +140,7 @@ def _as_good_after_as_many_steps(table: Records, task: str, n: int, other: str) 
     return Claim(
         f"FKL f-IRL is at least as good as {other} after as many steps",
         _where(task, n),
-        f"after {steps:,}: "
-        + "; ".join(f"{method} {'-' if v is None else written(v, 0)}" for method, v in values.items()),
+        f"after {steps:,}: " + "; ".join(f"{method} {show(value)}" for method, value in values.items()),
         verdict.among(value.n for value in values.values() if value is not None),
     )
 

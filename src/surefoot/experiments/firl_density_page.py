@@ -30,6 +30,7 @@ from surefoot.experiments.results import (
     at_most,
     markdown_table,
     metric,
+    written,
 )
 from surefoot.experiments.training_metrics import Curve
 
@@ -84,7 +85,7 @@ def _near_zero(table: Records, method: str) -> Claim:
 
 def show(value: Estimate | None) -> str:
     """``0.512 [0.498, 0.530]``, ``-`` if there is none."""
-    return "-" if value is None else f"{value.estimate:.3f} [{value.lower:.3f}, {value.upper:.3f}]"
+    return "-" if value is None else written(value, 3)
 
 
 # Page -----------------------------------------------------------------------------------------------
