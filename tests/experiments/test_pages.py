@@ -21,6 +21,8 @@ VERSIONS = {"python": "3.11.7", "jax": "0.10.2"}
             "surefoot reproduce x --scale smoke",
         ),
         ("surefoot reproduce x --jobs=2 --out 'my runs' --only=a", "surefoot reproduce x --out 'my runs'"),
+        ("surefoot reproduce --no-progress x --jobs 2 --only a b", "surefoot reproduce x"),
+        ("surefoot reproduce --jobs 2 x --progress --scale smoke", "surefoot reproduce x --scale smoke"),
     ],
 )
 def test_a_command_without_what_no_number_depends_on(command: str, kept: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,14 +42,22 @@ def origin(records: Sequence[Record], scale: str) -> list[str]:
     return lines
 
 
+NO_MATTER = {"--only": math.inf, "--jobs": 1, "--progress": 0, "--no-progress": 0}
+"""Options of ``surefoot reproduce`` that change no number, and how many words may follow them."""
+
+
 def whole(command: str) -> str:
-    """A ``reproduce`` command less ``--only``, ``--jobs`` and progress bars, which change no number."""
+    """A ``reproduce`` command without the options of ``NO_MATTER``."""
     kept: list[str] = []
-    leaving = False
+    leaving: float = 0
     for word in shlex.split(command):
-        if word.startswith("--"):
-            leaving = word.partition("=")[0] in ("--only", "--jobs", "--no-progress", "--progress")
-        if not leaving:
+        name, is_there, _ = word.partition("=")
+        if name in NO_MATTER:
+            leaving = 0 if is_there else NO_MATTER[name]
+        elif leaving and not word.startswith("--"):
+            leaving -= 1
+        else:
+            leaving = 0
             kept.append(word)
     return shlex.join(kept)
 
