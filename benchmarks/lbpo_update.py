@@ -212,24 +212,15 @@ def memory(width: int, fit: int) -> dict[str, float]:
     return found
 
 
-FITS = {
-    "whole batches": {},
-    "minibatches": {
-        "exploration": 0.3,
-        "targets": "td-lambda",
-        "critic_fit": "before",
-        "critic_steps": 600,
-        "critic_minibatch": 500,
-    },
-}
-"""Settings of a training: the defaults, 80 steps of Adam on all 30,000 steps; those of lbpo-benchmark."""
-
-
 def train(epochs: int) -> dict[str, Any]:
     """Epochs of LBPO with networks of 64 units in 30 worlds of PointGoal1, and the simulator alone."""
+    from surefoot.experiments.lbpo_benchmark import QUICK
+
+    # LBPO's own defaults, 80 steps of Adam on all 30,000 steps, and the settings of lbpo-benchmark.
+    fits: dict[str, dict[str, Any]] = {"whole batches": {}, "minibatches": QUICK}
     alone = simulator()
     found: dict[str, Any] = {"unit": "seconds for 30,000 steps of SafetyPointGoal1-v0", "simulator": alone}
-    for name, options in FITS.items():
+    for name, options in fits.items():
         rows = whole_epochs(epochs, options)
         table = {clock: spread([row[clock] for row in rows]) for clock in CLOCKS}
         found[name] = table | {

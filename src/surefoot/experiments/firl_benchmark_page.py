@@ -75,7 +75,7 @@ def exactly(value: float) -> Estimate:
 
 def show(value: Estimate | None, digits: int = 0) -> str:
     """``3210 [3100, 3300]``, ``-`` if there is none."""
-    return "-" if value is None else written(value, digits)
+    return written(value, digits)
 
 
 # Claims ---------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def _near_zero(table: Records, method: str) -> Claim:
 
 def show(value: Estimate | None) -> str:
     """``0.512 [0.498, 0.530]``, ``-`` if there is none."""
-    return "-" if value is None else written(value, 3)
+    return written(value, 3)
 
 
 # Page -----------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _often(table: Counts, place: str, method: str) -> Claim:
     return Claim(
         f"{method} recovers at least {FACTOR:g} times as often as BACKTRACK, which has no other means",
         _where(table, place),
-        f"{_text(ours)} against {_text(plain)}",
+        f"{written(ours, 0)} against {written(plain, 0)}",
         _doubted(verdict, table, place, method, "BACKTRACK"),
     )
 
@@ -105,17 +105,13 @@ def _less(table: Counts, place: str, rival: str) -> Claim:
     return Claim(
         f"Ours: LBPO recovers less often than {rival} (or both never)",
         _where(table, place),
-        f"{_text(ours)} against {_text(theirs)}",
+        f"{written(ours, 0)} against {written(theirs, 0)}",
         _doubted(verdict, table, place, "LBPO", rival),
     )
 
 
 def _where(table: Counts, place: str) -> str:
     return f"{place}, {table.updates(place)} updates"
-
-
-def _text(value: Estimate | None) -> str:
-    return "-" if value is None else written(value, 0)
 
 
 def _doubted(verdict: Verdict, table: Counts, place: str, *methods: str) -> Verdict:
@@ -168,7 +164,7 @@ def _table(table: Counts) -> str:
     rows = []
     for place in table.places():
         seeds = pages.span(sum(len(r["seeds"]) for r in table.of(place, m)) for m in METHODS)
-        totals = [_text(table.total(place, method)) for method in METHODS]
+        totals = [written(table.total(place, method), 0) for method in METHODS]
         rows.append((place, str(table.updates(place)), *totals, seeds))
     return markdown_table(("where", "updates", *METHODS, "seeds"), rows)
 

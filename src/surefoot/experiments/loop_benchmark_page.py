@@ -137,12 +137,12 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     return made + [_far_below(table, task, "without CEM-AG", NOTHING, text) for task in failing]
 
 
-def faster(table: Runs, task: str, method: str, rival: str) -> Claim:
+def faster(table: Runs, task: str, method: str, rival: str, text: str = "") -> Claim:
     """Judged by the areas under the curves of the evaluations, up to the same steps."""
     until = table.until(task, (method, rival))
     ours, theirs = (table.learned(task, name, until) for name in (method, rival))
     return Claim(
-        f"{method} learns faster than {rival}: its mean evaluation over the same steps is higher",
+        text or f"{method} learns faster than {rival}: its mean evaluation over the same steps is higher",
         task,
         f"{number(ours)} against {number(theirs)}",
         doubted(below(theirs, ours), table, task, method, rival),

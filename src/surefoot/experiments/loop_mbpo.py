@@ -114,7 +114,7 @@ def planning_cell(scale: str, task: str, seed: int, label: str = PLANNING, **opt
 
 def matched_cell(scale: str, task: str, seed: int) -> Cell:
     """LOOP with SAC inside and with MBPO's gradient updates a step."""
-    updates = {**MBPO[task], **SCALES[scale].options}["updates_per_step"]
+    updates = rival_cell(scale, task, seed).options["updates_per_step"]
     return planning_cell(scale, task, seed, MATCHED, updates_per_step=updates)
 
 

@@ -223,13 +223,16 @@ RATES = ("success", "violating_episodes", "violating_policies", "unsafe_epochs",
 def show(name: str, value: Estimate | None) -> str:
     """An estimate as text, ``-`` if there is none: ``4.76 [4.70, 4.81]``, or in percent if it is a rate. The
     ends only where there are several values."""
-    if value is None:
-        return "-"
     base = name.removeprefix("greedy_").removeprefix("test_").removeprefix("eval_").partition("/")[0]
     return written(value, 1, factor=100.0, unit=" %") if base in RATES else written(value, 2)
 
 
-def written(value: Estimate, places: int, *, factor: float = 1.0, unit: str = "") -> str:
-    """``4.76 [4.70, 4.81]``, with the unit behind the first; the ends only where there are several values."""
+def written(value: Estimate | None, places: int, *, factor: float = 1.0, unit: str = "") -> str:
+    """``4.76 [4.70, 4.81]``, with the unit behind the first; the ends only where there are several values.
+
+    ``-`` if there is no value.
+    """
+    if value is None:
+        return "-"
     middle, low, high = (f"{factor * x:.{places}f}" for x in (value.estimate, value.lower, value.upper))
     return f"{middle}{unit} [{low}, {high}]" if value.n > 1 else middle + unit
