@@ -46,9 +46,9 @@ GYMNASIUM = {
 Those without a JAX form need MuJoCo."""
 
 VECTORS = {
-    name: path.replace(".env:", ".vector_env:")
+    name: path.replace("safety.env:", "safety.vector_env:").replace("fixed_horizon:", "fixed_horizon_vector:")
     for name, path in GYMNASIUM.items()
-    if name.startswith("Safety")
+    if name.startswith(("Safety", "Fixed"))
 }
 """Identifier -> module and class of the form that steps many worlds together, where there is one."""
 

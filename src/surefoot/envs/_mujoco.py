@@ -42,3 +42,10 @@ def quiet(package: Any = None) -> Iterator[None]:
         yield
     finally:
         package.set_mju_user_warning(before)
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

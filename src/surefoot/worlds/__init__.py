@@ -133,7 +133,7 @@ def option_names(id: str) -> list[str]:  # noqa: A002
         known = [n for n in inspect.signature(made).parameters if n not in ("self", "kwargs", "args")]
     except (TypeError, ValueError, ImportError, AttributeError, gymnasium.error.Error):
         return []
-    if name.removeprefix("surefoot/") in VECTORS:  # it also takes the fields of its task
+    if name.startswith("surefoot/Safety"):  # it also takes the fields of its task
         from surefoot.envs.safety.task import Task as SafetyTask
 
         known = [n for n in known if n not in ("task", "changes")]
