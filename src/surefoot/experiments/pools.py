@@ -96,7 +96,7 @@ def environment(threads: int) -> dict[str, str]:
     return {
         "PYTHONPATH": os.pathsep.join([package, path] if path else [package]),
         "PYTHONUNBUFFERED": "1",
-        "NPROC": count,  # the size of XLA's thread pools on the CPU
+        "NPROC": count,  # the size of XLA's thread pools on the CPU, and of MuJoCo's
         "OMP_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
         # Several processes may share one GPU.
