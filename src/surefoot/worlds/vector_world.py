@@ -22,19 +22,20 @@ from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError
 from surefoot.task import Task
 from surefoot.worlds.gym_adapter import SUCCESS_KEYS, Adapter, adapt
-from surefoot.worlds.gym_world import (
-    _ENDLESS,
-    _EPISODES,
-    _FIRST_GUESS,
-    _START,
-    _STEPS,
-    _Actor,
-    _power_of_two,
-    _Record,
-    _refuse_tracers,
-    _seed,
-    _Standing,
-    _words,
+from surefoot.worlds.hosted import (
+    ENDLESS,
+    EPISODES,
+    FIRST_GUESS,
+    START,
+    STEPS,
+    Actor,
+    Record,
+    Standing,
+    Turns,
+    power_of_two,
+    refuse_tracers,
+    seed_of,
+    words_of,
 )
 from surefoot.worlds.world import Acts, Episodes, Steps
 
@@ -59,7 +60,7 @@ class VectorWorld:
     """Shared by all worlds that came from this one by ``collect``."""
     turn: int = 0
     """How often the simulators had moved when this world was returned."""
-    standing: _Standing | None = field(default=None, repr=False)
+    standing: Standing | None = field(default=None, repr=False)
     """Where the environments stand; ``None`` before their first reset."""
     memory: Any = field(default=None, repr=False)
     """What the policy remembers of each environment, if it does."""
@@ -103,7 +104,9 @@ class VectorWorld:
             horizon=horizon,
         )
         single.close()
-        return cls(adapter, vector, envs, description or {}, _words(key), _Vectors(vector, adapter.task.name))
+        return cls(
+            adapter, vector, envs, description or {}, words_of(key), _Vectors(vector, adapter.task.name)
+        )
 
     @property
     def task(self) -> Task:
@@ -122,7 +125,7 @@ class VectorWorld:
         """A world with simulators of its own, at the start of episodes that ``key`` fixes."""
         simulators = _Vectors(self.vector, self.task.name)
         begin: dict[str, Any] = {"turn": 0, "standing": None, "memory": None, "waiting": None}
-        return replace(self, seed=_words(key), simulators=simulators, **begin)
+        return replace(self, seed=words_of(key), simulators=simulators, **begin)
 
     @property
     def can_save(self) -> bool:
@@ -134,7 +137,7 @@ class VectorWorld:
         """Where the environments stand, as arrays by name; what a policy remembers is not among them."""
         if self.waiting is not None:
             return self.waiting
-        self.simulators.check_turn(self)
+        self.simulators.turns.check(self)
         env: Any = self.simulators.stepping(self.envs)
         # A world that has not begun is saved after its first reset, which it would do in the same way later.
         standing = vars(self.standing or self._begun(env))
@@ -154,7 +157,7 @@ class VectorWorld:
         self, policy: Acts, amount: Steps | Episodes, key: PRNGKeyArray
     ) -> tuple[VectorWorld, Trajectories]:
         """As :meth:`surefoot.worlds.gym_world.GymWorld.collect`."""
-        _refuse_tracers((policy, key), self.task.name)
+        refuse_tracers((policy, key), self.task.name)
         if isinstance(amount, Episodes):
             return self, self._episodes(policy, amount.n, key)
         if amount.n % self.envs:
@@ -162,26 +165,26 @@ class VectorWorld:
         return self._steps(policy, amount.n // self.envs, key)
 
     def _steps(self, policy: Acts, time: int, key: PRNGKeyArray) -> tuple[VectorWorld, Trajectories]:
-        turn = self.simulators.take_turn(self)
-        env, words = self.simulators.stepping(self.envs), _words(key)
+        turn = self.simulators.turns.take(self)
+        env, words = self.simulators.stepping(self.envs), words_of(key)
         every = np.arange(self.envs, dtype=np.int32)
         now = self._begun(env) if self.standing is None else self.standing.copy()
-        record, actor = _Record(self.task, time, self.envs), _Actor(policy, key, self.envs, self.memory)
+        record, actor = Record(self.task, time, self.envs), Actor(policy, key, self.envs, self.memory)
         for t in range(time):
             actions = actor.act(now.observation, every, np.full(self.envs, t, np.int32), now.length == 0)
             record.remember(actor.memory)
             times = np.full(self.envs, t)
             ended = np.flatnonzero(self._play(env, now, actions, record, times, every, every))
-            self._restart(env, now, ended, [_seed(words, _STEPS, t, i) for i in ended.tolist()])
+            self._restart(env, now, ended, [seed_of(words, STEPS, t, i) for i in ended.tolist()])
         world = replace(self, turn=turn, standing=now, memory=actor.memory, waiting=None)
         return world, record.trajectories(time)
 
-    def _begun(self, env: Any) -> _Standing:
+    def _begun(self, env: Any) -> Standing:
         """Where the environments stand before the first step: where they were saved, or freshly reset."""
-        now = _Standing.create(self.task, self.envs)
+        now = Standing.create(self.task, self.envs)
         if self.waiting is None:
             every = np.arange(self.envs)
-            self._restart(env, now, every, [_seed(self.seed, _START, i) for i in range(self.envs)])
+            self._restart(env, now, every, [seed_of(self.seed, START, i) for i in range(self.envs)])
             return now
         parts = [(*name.split("/", 1), value) for name, value in self.waiting.items()]
         env.restore({name: value for part, name, value in parts if part == "vector"})
@@ -193,20 +196,20 @@ class VectorWorld:
     def _episodes(self, policy: Acts, n: int, key: PRNGKeyArray) -> Trajectories:
         if n < 1:
             raise SurefootError(f"Episodes({n}): ask for at least one.")
-        horizon, words = self.task.horizon, _words(key)
+        horizon, words = self.task.horizon, words_of(key)
         count = min(n, self.envs)
-        record, actor = _Record(self.task, horizon or _FIRST_GUESS, n), _Actor(policy, key, count)
+        record, actor = Record(self.task, horizon or FIRST_GUESS, n), Actor(policy, key, count)
         env = self.simulators.playing(count)
-        now = _Standing.create(self.task, count)
+        now = Standing.create(self.task, count)
         episode, following = np.arange(count, dtype=np.int32), count
-        self._restart(env, now, episode, [_seed(words, _EPISODES, i) for i in range(count)])
+        self._restart(env, now, episode, [seed_of(words, EPISODES, i) for i in range(count)])
         playing = np.ones(count, bool)
         while playing.any():
             actions = actor.act(now.observation, episode, now.length, now.length == 0)
             rows = np.flatnonzero(playing)
-            if now.length[rows].max() >= _ENDLESS:
+            if now.length[rows].max() >= ENDLESS:
                 raise SurefootError(
-                    f"An episode of '{self.task.name}' did not end in {_ENDLESS} steps; give horizon=STEPS."
+                    f"An episode of '{self.task.name}' did not end in {ENDLESS} steps; give horizon=STEPS."
                 )
             times, columns = now.length[rows].astype(int), episode[rows]
             ended = rows[self._play(env, now, actions, record, times, columns, rows)]
@@ -214,11 +217,11 @@ class VectorWorld:
             playing[ended[len(again) :]] = False
             episode[again] = np.arange(following, following + len(again))
             following += len(again)
-            self._restart(env, now, again, [_seed(words, _EPISODES, i) for i in episode[again].tolist()])
-        return record.trajectories(horizon or _power_of_two(record.longest))
+            self._restart(env, now, again, [seed_of(words, EPISODES, i) for i in episode[again].tolist()])
+        return record.trajectories(horizon or power_of_two(record.longest))
 
     def _restart(
-        self, env: gymnasium.vector.VectorEnv, now: _Standing, rows: np.ndarray, seeds: list[int]
+        self, env: gymnasium.vector.VectorEnv, now: Standing, rows: np.ndarray, seeds: list[int]
     ) -> None:
         """Resets the environments ``rows``."""
         if not len(rows):
@@ -237,9 +240,9 @@ class VectorWorld:
     def _play(
         self,
         env: gymnasium.vector.VectorEnv,
-        now: _Standing,
+        now: Standing,
         actions: np.ndarray,
-        record: _Record,
+        record: Record,
         times: np.ndarray,
         columns: np.ndarray,
         rows: np.ndarray,
@@ -268,7 +271,7 @@ class VectorWorld:
         now.violating_steps += ends["cost"] > 0
         now.any_violating_steps += (ends["cost"] > 0).any(axis=1)
         while times.max() >= len(record.steps["valid"]):
-            record._double()
+            record.double()
         for name, value in ends.items():
             record.steps[name][times, columns] = value[rows]
         for name, values in record.totals.items():
@@ -315,22 +318,8 @@ class _Vectors:
     def __init__(self, make: MakeVector, name: str) -> None:
         self._make, self._name = make, name
         self._made: dict[tuple[str, int], gymnasium.vector.VectorEnv] = {}
-        self._turn = 0
+        self.turns = Turns(name)
         self._close = weakref.finalize(self, _close_all, self._made)
-
-    def take_turn(self, world: VectorWorld) -> int:
-        """Marks ``world`` as continued; the turn of the world that follows."""
-        self.check_turn(world)
-        self._turn += 1
-        return self._turn
-
-    def check_turn(self, world: VectorWorld) -> None:
-        """Raises :class:`SurefootError` if ``world`` was continued before."""
-        if world.turn != self._turn:
-            raise SurefootError(
-                f"This world of '{self._name}' was continued before, and its simulators have moved on; "
-                "use the world that collect returned, or world.fresh(key)."
-            )
 
     def stepping(self, n: int) -> gymnasium.vector.VectorEnv:
         return self._vector("stepping", n)
