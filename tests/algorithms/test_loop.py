@@ -175,6 +175,19 @@ def test_candidates_that_are_no_numbers_are_dropped_counted_and_told() -> None:
     )
 
 
+def test_what_is_no_number_is_not_learned_from() -> None:
+    settings = replace(SEARCH, plan_horizon=2, terminal_action="actor", replay_augmentation=True)
+    _, _, memory = closed_loop(knowing(settings, broken=0.3), jnp.asarray(-0.9), 1)
+    met = memory.simulated
+    broken = ~np.isfinite(np.asarray(met.next_observation)).all(axis=-1)
+    assert 0 < broken.sum() < broken.size
+    buffer = loop.augmented(Replay.create(Line().task, 200), met, jnp.asarray(True))
+    assert buffer is not None and int(buffer.size) == (~broken).sum()
+    kept = jax.tree.map(lambda x: np.asarray(x)[: int(buffer.size)], buffer.data)
+    assert all(np.isfinite(values).all() for values in jax.tree.leaves(kept))
+    assert kept.action.max() <= 0.3
+
+
 def test_safe_plans_keep_the_limit_where_the_best_ones_do_not() -> None:
     """The cost is the action where it is above 0; the two steps of a plan may cost 0.5."""
     free = knowing(SEARCH, costs=False)

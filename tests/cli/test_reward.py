@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -70,6 +72,18 @@ def test_along_trajectories_where_there_is_no_map(surefoot, run, tmp_path):
     values = np.concatenate([load_reward(run, 5)(demos.episode(i)["observations"]) for i in range(3)])
     assert f"{values.min():.3g} to {values.max():.3g}" in found.out
     assert out.read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("run", [((0, 1), np.inf)], indirect=True)
+def test_a_map_without_bounds_needs_edges(surefoot, run, tmp_path):
+    out = str(tmp_path / "map.png")
+    assert "--low X Y" in surefoot("reward", "show", str(run), "--out", out).err
+    edges = ("--low", "-1", "-1", "--high", "2", "3")
+    found = surefoot("reward", "show", str(run), "--out", out, *edges)
+    assert found.code == 0 and Path(out).exists(), found.err
+    for wrong in (("--low", "0", "--high", "1"), ("--low", "0", "0", "--high", "1", "0")):
+        refused = surefoot("reward", "show", str(run), "--out", out, *wrong)
+        assert refused.code == 2 and "two numbers each" in refused.err
 
 
 @pytest.mark.parametrize(

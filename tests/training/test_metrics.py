@@ -248,6 +248,20 @@ def test_a_temperature_that_has_collapsed():
     assert not kinds(columns_of(alpha=dip))
 
 
+def test_a_limit_that_is_never_kept():
+    unsafe = np.ones(ROWS)
+    unsafe[: ROWS // 2] = CHANCE.integers(0, 2, ROWS // 2)
+    assert kinds(columns_of(unsafe=unsafe)) == {"limit never kept"}
+    unsafe[-3] = 0
+    assert not kinds(columns_of(unsafe=unsafe))
+
+
+def test_a_density_that_is_zero_wherever_the_agent_is():
+    told = metrics.faults({"zero_density": np.array([0.99, 1.0])}, (3, 4))
+    assert list(told) == ["density, seed 4"] and "zero at every state" in told["density, seed 4"]
+    assert not metrics.faults({"zero_density": np.array([np.nan])}, (0,))
+
+
 def test_nothing_is_said_of_a_short_run_or_of_no_run():
     assert not metrics.failure_signatures(columns_of(rows=10, alpha=np.full(10, 1e-6)))
     assert not metrics.failure_signatures({})

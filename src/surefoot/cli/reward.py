@@ -13,12 +13,13 @@ from surefoot.cli._common import parse, print_table
 from surefoot.errors import SurefootError, unknown
 
 LESSON = """\
-usage: surefoot reward show RUN [--seed S] [--along DEMOS] [--out PICTURE]
+usage: surefoot reward show RUN [--seed S] [--along DEMOS] [--low X Y --high X Y] [--out PICTURE]
 
 A method that recovers a reward (f-IRL, MaxEnt IRL, AIRL) keeps it in RUN/reward, apart from the policy.
 
   surefoot reward show runs/recovered
-      what it depends on, its range, and a heat map if that is two bounded numbers
+      what it depends on, its range, and a heat map if that is two numbers; --low and --high say from
+      where to where, if these have no bounds of their own
   surefoot reward show runs/recovered --along demonstrations/hopper --out reward.png
       its value at each step of demonstrated trajectories
   surefoot train sac --env DisabledAnt-v0 --reward runs/recovered
@@ -43,6 +44,10 @@ class Options:
     """Demonstrations: a name or a folder. The reward is drawn along their trajectories."""
     trajectories: int = 4
     """How many of them."""
+    low: tuple[float, ...] = ()
+    """Lower edge of a map, two numbers; the observation's bounds if not given."""
+    high: tuple[float, ...] = ()
+    """Upper edge."""
     out: Path = Path("reward.png")
     """The picture; its ending decides the format: .png, .svg or .pdf."""
 
@@ -76,7 +81,7 @@ def show(options: Options) -> None:
         "depends on": "entries " + ", ".join(map(str, about["indices"])) + " of the state",
         "seeds": ", ".join(map(str, about["seeds"])),
     }
-    box = bounds(about)
+    box = edges(options, about)
     if demos is not None:
         figure, values = _along(rewards, demos, options.trajectories)
     elif len(about["indices"]) == 2 and box is not None:
@@ -85,7 +90,7 @@ def show(options: Options) -> None:
         print_table(rows)
         raise SurefootError(
             "This reward does not depend on two bounded numbers, so it cannot be drawn as a map; give "
-            "--along DEMOS to draw it along trajectories."
+            "--along DEMOS to draw it along trajectories, or of two numbers --low X Y --high X Y."
         )
     rows["range"] = f"{np.nanmin(values):.3g} to {np.nanmax(values):.3g}"
     print_table(rows)
@@ -93,6 +98,19 @@ def show(options: Options) -> None:
 
     pictures.write(figure, options.out)
     print(f"Picture: {options.out}")
+
+
+def edges(options: Options, about: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """Left, right, lower and upper edge of a map; ``None`` if they are not given and not known."""
+    low, high = options.low, options.high
+    if not low and not high:
+        return bounds(about)
+    if len(low) != 2 or len(high) != 2 or not all(a < b for a, b in zip(low, high, strict=True)):
+        raise SurefootError(
+            f"--low {low} --high {high}: give two numbers each, the lower ones first, such as "
+            "--low 0 0 --high 4 4."
+        )
+    return low[0], high[0], low[1], high[1]
 
 
 def bounds(about: dict[str, Any]) -> tuple[float, float, float, float] | None:

@@ -42,12 +42,3 @@ def quiet(package: Any = None) -> Iterator[None]:
         yield
     finally:
         package.set_mju_user_warning(before)
-
-
-def processors() -> int:
-    """How many of them this process may use; ``NPROC``, which XLA heeds too, holds it to fewer."""
-    if os.environ.get("NPROC", "").isdecimal():
-        return max(1, int(os.environ["NPROC"]))
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -18,8 +18,9 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from surefoot import _machine as machine
 from surefoot.envs import fixed_horizon
-from surefoot.envs._mujoco import mujoco, processors, quiet
+from surefoot.envs._mujoco import mujoco, quiet
 from surefoot.envs.fixed_horizon import HORIZON, FixedHorizon
 from surefoot.errors import SurefootError, check_range
 
@@ -116,7 +117,7 @@ class FixedHorizonVector(gymnasium.vector.VectorEnv):
         self._substeps, self._dt = int(simulator.frame_skip), float(simulator.dt)
         # Each body keeps an MjData of its own, as a single environment does: its solver goes on from there.
         self._batch: Any = batch.Batch(
-            simulator.model, num_envs, min(num_envs, threads or processors()), persistent=True
+            simulator.model, num_envs, min(num_envs, threads or machine.threads()), persistent=True
         )
         self._qpos, self._qvel = self._batch.bind("qpos"), self._batch.bind("qvel")
         self._ctrl, self._xpos = self._batch.bind("ctrl"), self._batch.bind("xpos")

@@ -227,8 +227,8 @@ def _of_limits(constraints: Sequence[str], limits: Sequence[float]) -> list[str]
         return []
     named = f"cost{'s' * (len(without) > 1)} {', '.join(without)}"
     return [
-        f"no limit above 0 is known for the {named}, and no number of episodes can show that an expected "
-        "cost is 0; give a limit with --cost-limits (cost of an episode)."
+        f"the limit of the {named} is 0 or unknown, and no number of episodes can show that an expected "
+        "cost is 0; give a limit above 0 with --cost-limits (cost of an episode)."
     ]
 
 

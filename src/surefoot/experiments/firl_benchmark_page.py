@@ -16,8 +16,10 @@ from surefoot.experiments.firl_benchmark import (
     COUNTS,
     EXPERIMENT,
     FRESH,
+    IRL,
     METHODS,
     PUBLISHED,
+    RATIO,
     TASKS,
     setting,
 )
@@ -35,6 +37,14 @@ from surefoot.experiments.results import (
 from surefoot.experiments.training_metrics import Curve
 
 FIRL = ("FKL f-IRL", "RKL f-IRL", "JS f-IRL")
+SETTINGS = {
+    "learning_rate": "learning rate of SAC",
+    "steps_per_iteration": "steps an iteration",
+    "trajectories": "trajectories an iteration",
+    "reward_updates": "updates of the reward",
+    "ratio_updates": "of the discriminator",
+}
+"""Settings of f-IRL that the page names -> in words."""
 
 # Numbers --------------------------------------------------------------------------------------------
 
@@ -231,7 +241,23 @@ def extent(records: Sequence[Record], scale: str) -> str:
         f"Scale: `{scale}`, {len(records)} cells, {pages.span(len(r['seeds']) for r in trained)} seed(s) of "
         f"each that is trained. Hidden layers of SAC and BC: {', '.join(networks)} (the paper's text has "
         "64 x 64, its code 256 x 256). What a scale cuts stands at the head of "
-        "`src/surefoot/experiments/firl_benchmark.py`; steps are in the tables."
+        "`src/surefoot/experiments/firl_benchmark.py`; steps are in the tables." + _settings(records)
+    )
+
+
+def _settings(records: Sequence[Record]) -> str:
+    """Where text, code and cells of f-IRL differ, in a sentence."""
+    options = [record["options"] for record in records if record["algorithm"] == "firl"]
+    if not options:
+        return ""
+    code = {**IRL, **RATIO}
+    words = [
+        f"{label} {' or '.join(f'{x:,g}' for x in sorted({o[name] for o in options}))} ({code[name]:,g})"
+        for name, label in SETTINGS.items()
+    ]
+    return (
+        f" f-IRL, in brackets the published code: {'; '.join(words)}. The paper's text has a learning rate "
+        "of 0.003 and ten episodes an iteration."
     )
 
 

@@ -113,7 +113,8 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.shown(drawn, FIGURES, "rewards"),
         "## Return on the task\n\n"
         + "Mean over episodes of the final policy, sampled actions; interval: bootstrap over seeds and "
-        + "episodes. The goal pays at most about 24.",
+        + "episodes. The goal pays at most about 24. Success: share of all episodes; in brackets how many "
+        + "seeds succeed in more than half of theirs. A seed nearly always does or nearly never.",
         *(_grid(table, method, name) for name in ("return", "success") for method in METHODS),
         pages.shown(drawn, FIGURES, "return"),
         pages.every_verdict(found),
@@ -160,13 +161,23 @@ def _grid(table: Records, method: str, name: str) -> str:
     alphas, weights = _axes(table)
     rows = []
     for alpha in alphas:
-        plain = table.metric(setting(alpha, 0.0), NO_PRIOR, name)
-        others = [table.metric(setting(alpha, w), method, name) for w in weights]
-        rows.append((f"{alpha:g}", *(show(name, value) for value in (plain, *others))))
+        places = [(setting(alpha, 0.0), NO_PRIOR), *((setting(alpha, w), method) for w in weights)]
+        shown = (
+            solved(table.get(*p)) if name == "success" else show(name, table.metric(*p, name)) for p in places
+        )
+        rows.append((f"{alpha:g}", *shown))
     if not rows:
         return ""
     head = ("alpha", "w = 0", *(f"w = {w:g}" for w in weights))
     return f"### {name.capitalize()}, {method} as prior\n\n" + markdown_table(head, rows)
+
+
+def solved(record: Record | None) -> str:
+    """``30 % (3 of 10)``: share of the episodes that succeed, and how many seeds mostly do."""
+    rates = (record or {}).get("per_seed", {}).get("success")
+    if not rates:
+        return "-"
+    return f"{100 * np.mean(rates):.0f} % ({sum(rate > 0.5 for rate in rates)} of {len(rates)})"
 
 
 # Figures --------------------------------------------------------------------------------------------

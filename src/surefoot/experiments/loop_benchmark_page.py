@@ -190,10 +190,8 @@ def number(value: Estimate | None) -> str:
 
 # Page -----------------------------------------------------------------------------------------------
 
-CAPTION = (
-    "Return of the evaluations while training (Figure 2.2); dashed: TD3 after a million steps. Mean and "
-    "bootstrap band over seeds."
-)
+CAPTION = "Return of the evaluations while training (Figure 2.2{dashed}). Mean and bootstrap band over seeds."
+DASHED = "; dashed: TD3 after a million steps"
 TRAINING = "Return of the episodes that were played to learn from. Mean and bootstrap band over seeds."
 
 
@@ -205,11 +203,13 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     table = Runs(records)
     found = claims(records)
     place = folder / EXPERIMENT.name
+    dashed = any(record["group"] == REFERENCE for record in records)
+    caption = CAPTION.format(dashed=DASHED if dashed else "")
     parts = [
         _head(records, scale),
         pages.in_short(found, "tasks"),
         "## Learning curves",
-        returns(table, METHODS, place / "returns.svg", CAPTION, reference=True),
+        returns(table, METHODS, place / "returns.svg", caption, reference=True),
         returns(table, METHODS, place / "training.svg", TRAINING, name="return"),
         "## How fast they learn\n\nMean evaluation over the run, which is the area under its curve.",
         comparison(table, scale, EXPERIMENT, METHODS, table.learned),

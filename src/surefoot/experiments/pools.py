@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import surefoot
+from surefoot._machine import cores
 from surefoot.errors import SurefootError
 from surefoot.experiments import Cell
 from surefoot.experiments.results import versions
@@ -80,12 +81,11 @@ class Pool(Protocol):
 # One process ----------------------------------------------------------------------------------------
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
+def shares(cores: Sequence[int], jobs: int) -> list[tuple[int, ...]]:
+    """Which cores each of the jobs has to itself; where there are fewer than jobs, some share one."""
+    if len(cores) < jobs:
+        return [(cores[job % len(cores)],) for job in range(jobs)]
+    return [tuple(cores[job::jobs]) for job in range(jobs)]
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -105,9 +105,17 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def launch(
-    plan: Mapping[str, Any], place: Place, variables: Mapping[str, str], program: Sequence[str]
+    plan: Mapping[str, Any],
+    place: Place,
+    variables: Mapping[str, str],
+    program: Sequence[str],
+    cores: Sequence[int] = (),
 ) -> subprocess.Popen:
-    """Starts the process of a cell; it stops, after saving, when its standard input is closed."""
+    """Starts the process of a cell; it stops, after saving, when its standard input is closed.
+
+    ``cores`` are those that it is kept on, if any are given and the system can.
+    """
+    pinned = bool(cores) and hasattr(os, "sched_setaffinity")
     file = place.state.with_suffix(".plan")
     write_json(file, plan)
     with open(place.log, "a") as log:
@@ -119,6 +127,7 @@ def launch(
             stderr=subprocess.STDOUT,
             env={**os.environ, **variables},
             start_new_session=True,
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if pinned else None,
         )
 
 
@@ -152,29 +161,33 @@ def end(processes: list[subprocess.Popen]) -> None:
 
 
 class Processes:
-    """``jobs`` processes at a time on this machine, which share its cores."""
+    """``jobs`` processes at a time on this machine, each on its share of the cores."""
 
     def __init__(self, jobs: int) -> None:
         if jobs < 1:
             raise SurefootError(f"jobs = {jobs}: give the number of processes, at least 1.")
         self._jobs = jobs
-        self._variables = environment(max(1, cores() // jobs))
-        self._running: list[tuple[Job, subprocess.Popen]] = []
+        self._free = shares(cores(), jobs)
+        self._variables = environment(len(self._free[0]))
+        self._running: list[tuple[Job, subprocess.Popen, tuple[int, ...]]] = []
 
     @property
     def room(self) -> int:
         return self._jobs - len(self._running)
 
     def start(self, job: Job) -> None:
-        self._running.append((job, launch(job.plan(), job.place, self._variables, PROGRAM)))
+        share = self._free.pop(0)
+        process = launch(job.plan(), job.place, self._variables, PROGRAM, share)
+        self._running.append((job, process, share))
 
     def poll(self) -> list[tuple[Job, Result]]:
-        ended = [(job, process) for job, process in self._running if process.poll() is not None]
-        self._running = [pair for pair in self._running if pair not in ended]
-        return [(job, result_of(process, job.place)) for job, process in ended]
+        ended = [each for each in self._running if each[1].poll() is not None]
+        self._running = [each for each in self._running if each not in ended]
+        self._free += [share for *_, share in ended]
+        return [(job, result_of(process, job.place)) for job, process, _ in ended]
 
     def stop(self) -> None:
-        end([process for _, process in self._running])
+        end([process for _, process, _ in self._running])
         self._running = []
 
 

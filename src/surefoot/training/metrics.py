@@ -199,7 +199,8 @@ def signatures(columns: Series) -> dict[str, str]:
     - runaway lambda: a multiplier grew steadily, and more than tenfold, over the last half of the run,
       while the share of violating episodes did not fall;
     - oscillation: return and violations swing together or against each other, again and again;
-    - temperature collapse: the entropy's weight alpha stays below 0.001, so that it does not count.
+    - temperature collapse: the entropy's weight alpha stays below 0.001, so that it does not count;
+    - limit never kept: every epoch of the last half broke a cost limit.
 
     Mode collapse cannot be seen in these numbers; the paths of evaluation show it.
     """
@@ -273,23 +274,42 @@ def _temperature_collapse(mine: Series) -> str | None:
     )
 
 
+def _limit_never_kept(mine: Series) -> str | None:
+    unsafe = _finite(mine.get("unsafe"))
+    if len(unsafe) < _ROWS or (unsafe[len(unsafe) // 2 :] < 1).any():
+        return None
+    return (
+        "every epoch of the last half broke a cost limit; perhaps no policy near keeps it, or it is 0: raise "
+        "--cost-limits, or begin --from a safer start."
+    )
+
+
 def faults(values: Mapping[str, np.ndarray], seeds: Sequence[int]) -> dict[str, str]:
     """What is wrong in the numbers of one block ``[seeds]`` at any time of a run, by what it is about."""
-    dropped = values.get("plan_dropped", np.zeros(0))
-    return {
+    dropped = {
         f"plans dropped, seed {seed}": (
             f"{count:.3g} candidates a step were dropped, because the model's prediction of them was not a "
             "number; fit it more often, or lower its learning rate."
         )
-        for seed, count in zip(seeds, dropped, strict=False)
+        for seed, count in zip(seeds, values.get("plan_dropped", np.zeros(0)), strict=False)
         if count > 0
     }
+    nowhere = {
+        f"density, seed {seed}": (
+            "the density is zero at every state that the agent visited, so nothing tells it where to go; "
+            "check the density's units and place, or widen it."
+        )
+        for seed, share in zip(seeds, values.get("zero_density", np.zeros(0)), strict=False)
+        if share >= 1
+    }
+    return dropped | nowhere
 
 
 _DETECTORS: dict[str, Callable[[Series], str | None]] = {
     "runaway lambda": _runaway_lambda,
     "oscillation": _oscillation,
     "temperature collapse": _temperature_collapse,
+    "limit never kept": _limit_never_kept,
 }
 
 

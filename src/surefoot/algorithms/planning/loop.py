@@ -355,14 +355,18 @@ def reported(memory: Memory | None) -> tuple[Metrics, Simulated | None]:
 
 
 def augmented(buffer: Replay | None, met: Simulated | None, enabled: Bool[Array, ""]) -> Replay | None:
-    """M with the new transitions ``[time, envs, n]`` (section 2.5.4), once the planner acts."""
+    """M with the new transitions ``[time, envs, n]`` (section 2.5.4), once the planner acts.
+
+    Those with a number that is none are left out: the model broke, or there were too few to draw from.
+    """
     if buffer is None or met is None:
         return buffer
     n, rows = met.reward.size, met.reward.shape
     cost = jnp.zeros((n, buffer.data.cost.shape[-1])) if not met.cost.shape[-1] else met.cost
     flat = {name: value.reshape(n, *value.shape[len(rows) :]) for name, value in vars(met).items()}
     new = Transition(**flat | {"cost": cost.reshape(n, -1)})
-    return buffer.add_some(new, jnp.broadcast_to(enabled, (n,)))
+    sound = jnp.all(jnp.isfinite(new.next_observation), axis=-1) & jnp.isfinite(new.reward)
+    return buffer.add_some(new, enabled & sound)
 
 
 # The model

@@ -72,7 +72,8 @@ class ModelObjective(eqx.Module):
     model_steps: int | None = eqx.field(static=True, default=None)
     """k; H - 1 with a terminal value and H without, if not given. H with a value needs an ``actor``."""
     simulated: int = eqx.field(static=True, default=0)
-    """Transitions a call that are drawn from those met, uniformly among those before the end."""
+    """Transitions a call that are drawn from those met, uniformly among those before the end; a row with NaN
+    is none."""
 
     def __check_init__(self) -> None:
         check_range("particles", self.particles, low=1)
@@ -237,11 +238,15 @@ def _each(action: Float[Array, "rows act"], members: int) -> Float[Array, "membe
 
 
 def draw(seen: tuple[Simulated, Array], key: PRNGKeyArray, count: int) -> Simulated:
-    """``count`` of the transitions ``[k, E, rows]``, uniformly among those with a mask; none twice."""
+    """``count`` of the transitions ``[k, E, rows]``, uniformly among those with a mask; none twice.
+
+    Where fewer have one, the rest of the rows have NaN as their reward.
+    """
     steps, mask = seen
     luck = jnp.where(mask.ravel(), jax.random.uniform(key, (mask.size,)), -1.0)
-    _, chosen = jax.lax.top_k(luck, count)
-    return jax.tree.map(lambda x: x.reshape(mask.size, *x.shape[3:])[chosen], steps)
+    luckiest, chosen = jax.lax.top_k(luck, count)
+    drawn = jax.tree.map(lambda x: x.reshape(mask.size, *x.shape[3:])[chosen], steps)
+    return eqx.tree_at(lambda d: d.reward, drawn, jnp.where(luckiest >= 0, drawn.reward, jnp.nan))
 
 
 def actor_sequences(

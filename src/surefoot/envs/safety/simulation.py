@@ -7,13 +7,14 @@ observation, which shows the new goal.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from surefoot.envs._mujoco import mujoco, processors, quiet
+from surefoot.envs._mujoco import mujoco, quiet
 from surefoot.envs.safety import lidar, rewards
 from surefoot.envs.safety.layout import Layouts, OriginalLayouts
 from surefoot.envs.safety.model import SUBSTEPS, VASE_HEIGHT, build
@@ -80,7 +81,7 @@ class Simulation:
         self.task, self.worlds, self.physics = task, worlds, physics
         self.model = build(task, fast=physics == "fast")
         self.layouts = LAYOUTS[layouts](task, worlds)
-        threads = min(worlds, threads or processors())
+        threads = min(worlds, threads or _processors())
         self._error = batch.SimulationError
         self._stage = int(self._package.mjtStage.mjSTAGE_ACC)
         # One MjData a world: sleep needs it, and a step goes on from where the last evaluation ended.
@@ -354,3 +355,10 @@ def _turned(yaw: np.ndarray) -> np.ndarray:
     """Quaternions ``[..., 4]`` of turns about the vertical."""
     zero = np.zeros_like(yaw)
     return np.stack([np.cos(yaw / 2), zero, zero, np.sin(yaw / 2)], axis=-1)
+
+
+def _processors() -> int:
+    """How many of them this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
