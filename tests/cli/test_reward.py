@@ -74,7 +74,7 @@ def test_along_trajectories_where_there_is_no_map(surefoot, run, tmp_path):
     assert out.read_text().startswith("<?xml")
 
 
-@pytest.mark.parametrize("run", [((0, 1), np.inf)], indirect=True)
+@pytest.mark.parametrize("run", [((0, 2), np.inf)], indirect=True)
 def test_a_map_without_bounds_needs_edges(surefoot, run, tmp_path):
     out = str(tmp_path / "map.png")
     assert "--low X Y" in surefoot("reward", "show", str(run), "--out", out).err

@@ -16,7 +16,7 @@ from surefoot.errors import SurefootError
 from surefoot.experiments import Cell, pools
 from surefoot.experiments.pools import Job, Ray, pack, run_remotely, unpack
 from surefoot.experiments.results import read_json, read_summary, versions
-from surefoot.experiments.runner import Progress, Speed, clock, look, run, size, steps_done
+from surefoot.experiments.runner import Progress, Speed, borrow, clock, look, run, size, steps_done
 from surefoot.experiments.worker import Place, locked
 
 SUMMARY = Path("results/stub/smoke/summary.json")
@@ -99,6 +99,31 @@ def test_what_a_cell_depends_on_makes_it_another_cell(program, make, monkeypatch
     assert look(experiment.cells("smoke"), RUNS)[0].word == "finished"
     monkeypatch.setattr(f"surefoot.experiments.identity.{what}", lambda *arguments: to)
     assert look(experiment.cells("smoke"), RUNS)[0].word == "to do"
+
+
+def test_records_of_the_same_cells_are_borrowed_from_other_experiments(program, make, change):
+    whole = make(a={}, b={}, c={})
+    run(whole, "smoke", progress=False, only=("s/a", "s/b"))
+    other = dataclasses.replace(whole, name="other")
+    run(dataclasses.replace(make(c={}), name="other"), "smoke", progress=False)
+    grouped = change(other, group="mine", published={"return": 3.0})
+    found = {record["cell"]: record for record in borrow(grouped, "smoke", "results")}
+    assert set(found) == {"s/a", "s/b", "s/c"}
+    ours = {record["cell"]: record for record in read_summary(SUMMARY)}
+    told = {"group": "mine", "published": {"return": 3.0}}
+    assert found["s/a"] == ours["s/a"] | told and found["s/c"]["group"] == "main"
+    assert [r["cell"] for r in read_summary(Path("results/other/smoke/summary.json"))] == list(found)
+    # Another cell of that name is not.
+    run(dataclasses.replace(make(c={}), name="third"), "smoke", progress=False)
+    third = change(dataclasses.replace(whole, name="third"), episodes=20)
+    assert [record["cell"] for record in borrow(third, "smoke", "results")] == ["s/c"]
+    with pytest.raises(SurefootError, match="results"):
+        borrow(dataclasses.replace(whole, name="fourth"), "smoke", "results")
+
+
+def test_each_job_has_cores_of_its_own():
+    assert pools.shares([0, 1, 2, 3, 5], 2) == [(0, 2, 5), (1, 3)]
+    assert pools.shares([0, 1], 1) == [(0, 1)] and pools.shares([4, 6], 3) == [(4,), (6,), (4,)]
 
 
 def test_fresh_runs_finished_cells_again(program, make):

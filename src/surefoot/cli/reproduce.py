@@ -41,7 +41,8 @@ Options:
   --list           print the cells and what each does; runs nothing
   --dry-run        print how far each cell is and what would be run; runs nothing
   --fresh          run finished cells again, from the start
-  --page           make the page from the results that there are; runs nothing
+  --page           make the page from the results that there are, those of the same cells in other
+                   experiments too; runs nothing
   --pages FOLDER   where --page puts EXPERIMENT.md and its figures; docs/results if not given
   --out FOLDER     results if not given
   --runs FOLDER    run folders of the cells; runs/reproduce if not given
@@ -151,9 +152,9 @@ def _run(chosen: Experiment, options: Options, command: str) -> int:
 
 def _page(chosen: Experiment, options: Options) -> int:
     from surefoot.experiments import attribute
-    from surefoot.experiments.results import read_summary
+    from surefoot.experiments.runner import borrow
 
-    records = read_summary(options.out / chosen.name / options.scale / "summary.json")
+    records = borrow(chosen, options.scale, options.out, options.runs)
     runs = options.runs / chosen.name / options.scale
     print(f"Page: {attribute(chosen.page)(records, options.scale, options.pages, runs)}")
     return 0

@@ -26,7 +26,7 @@ from surefoot._machine import cores
 from surefoot.errors import SurefootError
 from surefoot.experiments import Cell
 from surefoot.experiments.results import versions
-from surefoot.experiments.worker import Place
+from surefoot.experiments.worker import CORES, Place
 from surefoot.training.run import atomic_write, write_json
 
 PROGRAM = ("-m", "surefoot.experiments.worker")
@@ -105,17 +105,9 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def launch(
-    plan: Mapping[str, Any],
-    place: Place,
-    variables: Mapping[str, str],
-    program: Sequence[str],
-    cores: Sequence[int] = (),
+    plan: Mapping[str, Any], place: Place, variables: Mapping[str, str], program: Sequence[str]
 ) -> subprocess.Popen:
-    """Starts the process of a cell; it stops, after saving, when its standard input is closed.
-
-    ``cores`` are those that it is kept on, if any are given and the system can.
-    """
-    pinned = bool(cores) and hasattr(os, "sched_setaffinity")
+    """Starts the process of a cell; it stops, after saving, when its standard input is closed."""
     file = place.state.with_suffix(".plan")
     write_json(file, plan)
     with open(place.log, "a") as log:
@@ -127,7 +119,6 @@ def launch(
             stderr=subprocess.STDOUT,
             env={**os.environ, **variables},
             start_new_session=True,
-            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if pinned else None,
         )
 
 
@@ -177,7 +168,8 @@ class Processes:
 
     def start(self, job: Job) -> None:
         share = self._free.pop(0)
-        process = launch(job.plan(), job.place, self._variables, PROGRAM, share)
+        kept = {CORES: ",".join(map(str, share))}
+        process = launch(job.plan(), job.place, self._variables | kept, PROGRAM)
         self._running.append((job, process, share))
 
     def poll(self) -> list[tuple[Job, Result]]:

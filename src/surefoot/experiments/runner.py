@@ -214,6 +214,41 @@ def write_summary(path: Path, folder: Path, records: Iterable[Record], order: Se
         write_json(path, merge(old, records, order))
 
 
+def borrow(experiment_: Experiment, scale: str, out: str | Path, runs: str | Path = RUNS) -> list[Record]:
+    """The summary's records, with those of the same cells that other experiments have at this scale.
+
+    A cell is the same if its digest is. What was found is written into the summary.
+
+    Raises:
+        SurefootError: there is no summary, or one cannot be read.
+    """
+    summary = Path(out) / experiment_.name / scale / "summary.json"
+    mine = read_summary(summary)
+    names = {record["cell"] for record in mine}
+    missing = {cell.name: cell for cell in with_sources(experiment_.at(scale, ())) if cell.name not in names}
+    others = (
+        read_summary(path) for path in sorted(Path(out).glob(f"*/{scale}/summary.json")) if path != summary
+    )
+    found: dict[str, Record] = {}
+    for record in (record for records in others for record in records):
+        cell = missing.get(record["cell"])
+        if cell is not None and record.get("digest") == digest_of(cell):
+            found[cell.name] = record | {"group": cell.group, "published": dict(cell.published)}
+    if found:
+        order = [cell.name for cell in experiment_.cells(scale)]
+        write_summary(summary, Path(runs) / experiment_.name / scale, found.values(), order)
+        mine = read_summary(summary)
+    return mine
+
+
+def digest_of(cell: Cell) -> str | None:
+    """Of the whole cell; ``None`` if what it needs is not here."""
+    try:
+        return digests(cell)[1]
+    except SurefootError:
+        return None
+
+
 # Where the cells stand ------------------------------------------------------------------------------
 
 

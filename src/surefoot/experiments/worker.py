@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from surefoot.experiments.training_metrics import Curve
     from surefoot.training.run import Run
 
+CORES = "SUREFOOT_CORES"
+"""Variable with the cores that a cell's process has to itself."""
 EVALUATION_SEED = 12345
 """Of starts and sampled actions: the same for every cell, so that all methods meet the same starts."""
 
@@ -256,6 +258,7 @@ def main(argv: list[str]) -> int:
     import traceback
 
     try:
+        _stay_on(os.environ.get(CORES, ""))
         _stop_when_left_alone()
         plan = json.loads(Path(argv[0]).read_text())
         cell = Cell.from_dict(plan["cell"])
@@ -271,6 +274,12 @@ def main(argv: list[str]) -> int:
         traceback.print_exc()
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def _stay_on(cores: str) -> None:
+    """Keeps this process on the cores of a list such as ``0,2``, if any are given and the system can."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, [int(core) for core in cores.split(",")])
 
 
 def _stop_when_left_alone() -> None:
