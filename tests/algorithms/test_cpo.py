@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oracles.cmdp import expected_sums, solve
-from probe.road import COST, GOES_ON, REWARD, START, TABLES, TRANSITION, Road
+from probe.road import START, TABLES, Road
 from probe.worlds import Constant
 from surefoot.algorithms.safe.cpo import Cpo, fit, update
 from surefoot.algorithms.safe.episodes import mean_costs, weights
@@ -29,24 +29,35 @@ CPO = Cpo(
 
 
 @eqx.filter_jit
-def play(policy, key):
-    return JaxWorld.create(ROAD, 1, key).collect(policy, Episodes(200), key)[1]
+def play(policy, key, env=ROAD):
+    return JaxWorld.create(env, 1, key).collect(policy, Episodes(200), key)[1]
 
 
-def learn(state, epochs, limit):
+def learn(state, epochs, limit, env=ROAD):
     rows = []
     for epoch in range(epochs):
-        batch = play(state.policy, jax.random.key(epoch))
+        batch = play(state.policy, jax.random.key(epoch), env)
         state, metrics = update(CPO, state, batch, jnp.array([limit]), ("harm",))
         cost = float(mean_costs(batch, 1.0).undiscounted[0])
         rows.append({**{name: float(value) for name, value in metrics.items()}, "cost": cost})
     return state, {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def worth(policy):
+def worth(policy, tables=TABLES):
     """Exact reward and cost."""
     chances = np.asarray(jnp.exp(policy.log_probabilities(jnp.eye(3))))
-    return [expected_sums(TRANSITION, table, START, GOES_ON, chances) for table in (REWARD, COST)]
+    transition, *values, start, goes_on = tables
+    return [expected_sums(transition, table, start, goes_on, chances) for table in values]
+
+
+@pytest.mark.parametrize("draw", [0, 1])
+def test_approaches_it_on_random_tables_too(draw):
+    road = replace(ROAD, draw=draw)
+    limit = 0.4 * solve(*road.tables, 100.0).cost
+    state, metrics = learn(CPO.init(ROAD.task, jax.random.key(0)), 100, limit, road)
+    reward, cost = worth(state.policy, road.tables)
+    assert abs(metrics["cost"][-20:].mean() - limit) < 0.15 * limit
+    assert reward > 0.95 * solve(*road.tables, cost).reward
 
 
 def test_approaches_what_linear_programming_finds():
