@@ -108,6 +108,23 @@ def test_goes_on_to_the_bit_where_it_was_saved(name: str) -> None:
         vector(name)(num_envs=ENVS + 1).restore(saved)
 
 
+def test_who_has_ended_waits_for_its_reset() -> None:
+    many = vector("FixedHopper-v0")(num_envs=2, autoreset_mode="Disabled", max_episode_steps=200)
+    many.reset(seed=0)
+    still = np.zeros((2, 3), np.float32)
+    while True:
+        fallen, _, terminated, _, _ = many.step(still)
+        if terminated.any():
+            break
+    first = int(np.flatnonzero(terminated)[0])
+    after, reward, ended, _, _ = many.step(still)
+    np.testing.assert_array_equal(after[first], fallen[first])
+    assert reward[first] == 0 and ended[first]
+    again, _ = many.reset(seed=[7, 7], options={"reset_mask": np.arange(2) == first})
+    moved, reward, ended, _, _ = many.step(still)
+    assert not ended[first] and reward[first] != 0 and (moved[first] != again[first]).any()
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_resets_by_itself_as_gymnasiums_vectors_do(mode: str) -> None:
     name = "surefoot/FixedHopper-v0"

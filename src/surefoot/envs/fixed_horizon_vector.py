@@ -148,14 +148,18 @@ class FixedHorizonVector(gymnasium.vector.VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One action for each body, or the reset of those that had ended, as ``autoreset_mode`` says."""
+        """One action for each body, or the reset of those that had ended, as ``autoreset_mode`` says.
+
+        With ``Disabled`` a body that has ended stays where it is until it is reset, and earns nothing.
+        """
         if self._fresh.any():
             raise SurefootError(f"{type(self.single).__name__}-v0: call reset() before step().")
         given = np.asarray(actions)
         if given.shape != self.action_space.shape or not np.isfinite(given).all():
             raise SurefootError(f"The actions must be {self.action_space.shape} finite numbers: {actions}")
         skipped = self._ended & (self.autoreset_mode == AutoresetMode.NEXT_STEP)
-        moving = ~skipped & ~(self._absorbed & self.absorbing)
+        waiting = self._ended & (self.autoreset_mode == AutoresetMode.DISABLED)
+        moving = ~skipped & ~waiting & ~(self._absorbed & self.absorbing)
         reward = self._advance(given, np.flatnonzero(moving))
         self._length += 1
         terminated = self._absorbed & (not self.absorbing) & ~skipped
