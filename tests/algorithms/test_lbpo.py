@@ -23,7 +23,8 @@ from probe.worlds import Constant
 from surefoot.algorithms.safe import backtrack, lbpo, safe_start, sddpg
 from surefoot.algorithms.safe import critics as fitting
 from surefoot.algorithms.safe.critics import Critics
-from surefoot.algorithms.safe.episodes import Costs, mean_costs
+from surefoot.algorithms.safe.episodes import Costs, mean_costs, weights
+from surefoot.algorithms.safe.policy_step import trust_region_step
 from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.errors import SurefootError
 from surefoot.networks.policies import BoundedGaussianPolicy
@@ -163,6 +164,51 @@ def test_costs_are_those_of_whole_episodes_without_padding():
     np.testing.assert_allclose(found.undiscounted, [3.5])
     np.testing.assert_allclose(found.discounted, [(1 + 2 + 2) / 2])
     np.testing.assert_allclose(found.length, 1.5)
+
+
+# Critics and steps
+
+
+def test_values_travel_a_bootstrapped_step_a_round():
+    """Three states in a row, the reward at the end; with a trace of 0 each target looks one ahead."""
+    seen = jnp.repeat(jnp.eye(3)[:, None], 2, axis=1)  # [time, episodes, obs]
+    reward = jnp.zeros((3, 2)).at[2].set(1.0)
+    no, zero = jnp.zeros((3, 2), bool), jnp.zeros((3, 2))
+    cost, action = jnp.zeros((3, 2, 1)), 0.1 * jax.random.normal(jax.random.key(1), (3, 2, 1))
+    totals = Totals(zero, zero.astype(int), cost, cost.astype(int), zero.astype(int))
+    after = jnp.concatenate([seen[1:], seen[2:]])
+    ends = no.at[2].set(True)
+    batch = Trajectories(seen, action, reward, cost, after, ends, no, no, ~no, totals)
+
+    def fitted(rounds):
+        small = SMALL | {"targets": "td-lambda", "trace": 0.0, "critic_steps": 2_400, "discount": 0.9}
+        settings = lbpo.Lbpo(**small, critic_rounds=rounds)
+        state = settings.init(ROAD.task, jax.random.key(0))
+        after, _ = lbpo.fit(settings, state, batch, weights(batch).reshape(-1), 2_400)
+        return [np.asarray(s.critics.value(jnp.eye(3), jnp.zeros((3, 1)))) for s in (state, after)]
+
+    before, once = fitted(1)
+    np.testing.assert_allclose(once, [0.9 * before[1], 0.9 * before[2], 1.0], atol=0.1)
+    np.testing.assert_allclose(fitted(4)[1], [0.81, 0.9, 1.0], atol=0.06)
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.05])
+def test_a_step_that_goes_too_far_is_brought_back_and_not_halved(radius):
+    """A loss that is linear in the actions, so that only the divergence can stop a step."""
+    task = Task("Toy", Box((4,), (-1.0,) * 4, (1.0,) * 4), Box((2,), (-1.0,) * 2, (1.0,) * 2))
+    weight, short = jnp.full(200, 1 / 200), 0
+    for seed in range(6):
+        keys = jax.random.split(jax.random.key(seed), 3)
+        policy = BoundedGaussianPolicy.create(task, (16,), keys[0], std=0.1, activation="relu")
+        seen, slope = jax.random.normal(keys[1], (200, 4)), jax.random.normal(keys[2], (200, 2))
+
+        def loss(action, slope=slope):
+            return weight @ jnp.sum(slope * action, axis=-1)
+
+        moved = trust_region_step(policy, seen, weight, loss, radius=radius, damping=0.0)
+        assert 0.95 * radius < moved.kl <= radius
+        short += bool(moved.fraction < 1)
+    assert short
 
 
 # Learning

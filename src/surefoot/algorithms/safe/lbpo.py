@@ -115,6 +115,8 @@ class Lbpo(eqx.Module):
     """Added to the diagonal of the Fisher matrix."""
     critic_steps: int = 80
     """Steps of Adam an epoch."""
+    critic_rounds: int = 1
+    """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
     critic_minibatch: int = 0
     """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
@@ -214,6 +216,8 @@ def recovering(eps: Float[Array, " constraints"]) -> Bool[Array, ""]:
 
 # Line 3
 
+_Fitted = tuple[Critics, optax.OptState, Array]
+
 
 def fit_before(
     settings: Any, state: State, batch: Trajectories, weight: Float[Array, " steps"]
@@ -250,19 +254,28 @@ def fit(
 ) -> tuple[State, Float[Array, " signals"]]:
     """``steps`` of regression of Q_R and the Q_C; also their mean squared errors."""
     trace = 1.0 if settings.targets == "mc" else settings.trace
-    target = fitting.targets(state.critics, state.policy, batch, discount=settings.discount, trace=trace)
-    critics, optimiser, errors = fitting.regression(
-        lambda critics, inputs: critics.all(*inputs),
-        state.critics,
-        state.optimiser,
-        (flat(batch.observation), flat(batch.action)),
-        flat(target),
-        weight,
-        steps=steps,
-        learning_rate=settings.critic_learning_rate,
-        minibatch=settings.critic_minibatch,
-        # Which transitions share a step needs no seed of its own: they are other ones with every seed.
-        key=jax.random.fold_in(jax.random.key(0), state.epoch),
+    # Which transitions share a step needs no seed of its own: they are other ones with every seed.
+    key = jax.random.fold_in(jax.random.key(0), state.epoch)
+
+    def one(i: Int[Array, ""], carry: _Fitted) -> _Fitted:
+        critics, optimiser, _ = carry
+        target = fitting.targets(critics, state.policy, batch, discount=settings.discount, trace=trace)
+        return fitting.regression(
+            lambda critics, inputs: critics.all(*inputs),
+            critics,
+            optimiser,
+            (flat(batch.observation), flat(batch.action)),
+            flat(target),
+            weight,
+            steps=steps // settings.critic_rounds,
+            learning_rate=settings.critic_learning_rate,
+            minibatch=settings.critic_minibatch,
+            key=key if settings.critic_rounds == 1 else jax.random.fold_in(key, i),
+        )
+
+    none = jnp.zeros(1 + batch.cost.shape[-1])
+    critics, optimiser, errors = jax.lax.fori_loop(
+        0, settings.critic_rounds, one, (state.critics, state.optimiser, none)
     )
     return eqx.tree_at(lambda s: (s.critics, s.optimiser), state, (critics, optimiser)), errors
 
@@ -380,6 +393,7 @@ def check_settings(settings: Any) -> None:
     check_range("critic_minibatch", settings.critic_minibatch, low=0)
     for name in ("batch_steps", "critic_steps"):
         check_range(name, getattr(settings, name), low=1)
+    check_range("critic_rounds", settings.critic_rounds, low=1, high=settings.critic_steps)
     for name in ("exploration", "radius", "critic_learning_rate"):
         check_range(name, getattr(settings, name), low=0, open_low=True)
     check_range("damping", settings.damping, low=0)

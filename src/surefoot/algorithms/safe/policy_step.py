@@ -44,7 +44,8 @@ def trust_region_step(
     """Moves the network so that ``loss(actions)`` falls, within a mean divergence of ``radius``.
 
     ``loss`` takes the mean actions ``[batch, act]`` and is itself a mean with ``weight`` over the states.
-    Its slope and the Fisher matrix of N(mean(s), std^2) at the policy give the full step. A first search
+    Its slope and the Fisher matrix of N(mean(s), std^2) at the policy give the full step, which is brought
+    back to the radius where its true divergence is beyond. A first search
     takes the largest of 1, 1/2, ... that lowers the loss by a tenth of what the slope promised at least
     and keeps the divergence; a second one shortens that until ``safe(actions)``. Where a search finds
     nothing, the policy stays.
@@ -60,6 +61,10 @@ def trust_region_step(
     here = means(theta)
     before, slope = jax.value_and_grad(lambda theta: loss(means(theta)))(theta)
     step = steepest_step(fisher_product(means, divergence, theta, damping=damping), slope, radius)
+    # Where the quadratic model of the divergence is off, that must not cost half of the step.
+    whole = divergence(here, means(theta + step))
+    kept = jnp.where(whole > radius, jnp.sqrt(0.99 * radius / whole), 1.0)
+    step *= kept
 
     def improves(fraction: Array) -> Array:
         there = means(theta + fraction * step)
@@ -68,11 +73,11 @@ def trust_region_step(
 
     fraction = line_search(improves, factor=0.5, trials=TRIALS)
     if safe is not None:
-        whole = fraction
-        fraction *= line_search(lambda share: safe(means(theta + share * whole * step)), trials=TRIALS)
+        first = fraction
+        fraction *= line_search(lambda share: safe(means(theta + share * first * step)), trials=TRIALS)
     theta = jnp.where(fraction > 0, theta + fraction * step, theta)
     moved = with_network(policy, rebuild(theta))
-    return Moved(moved, divergence(here, means(theta)), fraction)
+    return Moved(moved, divergence(here, means(theta)), fraction * kept)
 
 
 def descend(

@@ -88,6 +88,8 @@ class SafeStart(eqx.Module):
     """Added to the diagonal of the Fisher matrix."""
     critic_steps: int = 80
     """Steps of Adam an epoch."""
+    critic_rounds: int = 1
+    """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
     critic_minibatch: int = 0
     """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
