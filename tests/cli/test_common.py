@@ -105,6 +105,7 @@ def test_pairs():
         **{"a": 1, "b": False, "c": "left"},
         **{"d": [1, 2], "e": "x=y"},
     }
+    assert parse_pairs(["a=True", "b=False", "c=None"], "--option") == {"a": True, "b": False, "c": None}
     for word in ("a", "=1", "1a=2", "a b=3"):
         with pytest.raises(SurefootError, match="NAME=VALUE"):
             parse_pairs([word], "--option")

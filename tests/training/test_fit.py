@@ -23,7 +23,7 @@ from surefoot.data import demonstrations as sets
 from surefoot.errors import SurefootError
 from surefoot.training import checkpoint, log
 from surefoot.training.engine import engine_for
-from surefoot.training.fit import _target, fit, restore, resume
+from surefoot.training.fit import _target, check_kept, fit, restore, resume
 from surefoot.training.plan import Plan, make_plan
 from surefoot.training.run import Run
 from training import killed, tiny
@@ -321,6 +321,26 @@ def test_a_checkpoint_cut_short_falls_back_on_the_one_before(world, tmp_path, mo
     assert "4.safetensors is cut short" in error
     assert "Going back to the one before" in error
     same_files(whole.path, run.path, *EVERYTHING, "checkpoints/10.safetensors")
+
+
+def test_a_damaged_checkpoint_without_another_is_kept_and_told(world, tmp_path):
+    run = quick(world, tmp_path / "part")
+    found = list(run.checkpoints())
+    for path in found:
+        path.write_bytes(path.read_bytes()[:300])
+    before = run.metrics_path.read_bytes()
+    with pytest.raises(SurefootError, match=r"is cut short or damaged, and .* has no other"):
+        resume(run, steps=160, progress=False)
+    assert list(run.checkpoints()) == found and run.metrics_path.read_bytes() == before
+
+
+def test_overwriting_what_a_training_needs_is_refused(world, tmp_path):
+    run = quick(world, tmp_path / "r")
+    for needed in (run.path, run.path / "policy"):
+        with pytest.raises(SurefootError, match="would be deleted"):
+            check_kept(run.path, {"start": needed})
+    check_kept(run.path, {"start": tmp_path / "other", "reward": None})
+    check_kept(tmp_path / "new", {"start": run.path})
 
 
 def test_without_a_sound_checkpoint_it_begins_again(world, tmp_path):

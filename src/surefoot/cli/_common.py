@@ -147,7 +147,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_pairs(words: Sequence[str], option: str) -> dict[str, Any]:
-    """``["a=1", "b=left"]`` as a dictionary; a value is read as JSON if it is JSON, else it is text."""
+    """``["a=1", "b=left"]`` as a dictionary; a value is read as JSON if it is JSON, else it is text.
+
+    Python's ``True``, ``False`` and ``None`` count as JSON's: as text, ``False`` would be true.
+    """
     import json
 
     pairs: dict[str, Any] = {}
@@ -158,7 +161,7 @@ def parse_pairs(words: Sequence[str], option: str) -> dict[str, Any]:
         try:
             pairs[name] = json.loads(text)
         except ValueError:
-            pairs[name] = text
+            pairs[name] = {"True": True, "False": False, "None": None}.get(text, text)
     return pairs
 
 

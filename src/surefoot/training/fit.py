@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -152,6 +153,9 @@ def fit(
         "command": command,
         "versions": versions(),
     }
+    if run is not None and overwrite:
+        reward = (config["reward"] or {}).get("path")
+        check_kept(Path(run), {"start": start, "reward": reward, "demonstrations": source})
     made = Run.create(run, config, overwrite=overwrite)
     try:
         if demonstrations is not None and config["demonstrations"]["source"] is None:
@@ -281,6 +285,18 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
     return run
 
 
+def check_kept(folder: Path, needed: Mapping[str, str | os.PathLike[str] | None]) -> None:
+    """Raises :class:`SurefootError` if overwriting the run ``folder`` would delete what the new one needs."""
+    for what, path in needed.items():
+        if path is None or not Path(path).exists():
+            continue
+        if Path(path).resolve().is_relative_to(folder.resolve()):
+            raise SurefootError(
+                f"The {what} of this training is in {path}, which would be deleted with the run {folder}; "
+                "choose another run folder."
+            )
+
+
 def _begin(run: Run, engine: Compiled | Hosted, display: Progress) -> tuple[Any, int]:
     """Training state and iterations done; what was logged after them is cut off."""
     sweep(run.path)
@@ -298,22 +314,32 @@ def _begin(run: Run, engine: Compiled | Hosted, display: Progress) -> tuple[Any,
 
 
 def _newest(run: Run, engine: Compiled | Hosted, warn: Callable[[str], None]) -> tuple[Any, int] | None:
-    """State and iterations of the newest sound checkpoint; damaged ones are removed with a warning."""
-    template = None
+    """State and iterations of the newest sound checkpoint; damaged ones are removed with a warning.
+
+    Raises :class:`SurefootError` if there are only damaged ones, which are kept.
+    """
+    template, damaged = None, list[tuple[Path, str]]()
     for path in run.checkpoints():
         template = engine.template() if template is None else template
         try:
             saved, notes = checkpoint.load(path, template)
         except checkpoint.CutShort as error:
-            warn(f"{error} Going back to the one before.")
-            path.unlink()
+            damaged.append((path, str(error)))
             continue
         if notes.get("config") != _digest(run.config):
             raise SurefootError(
                 f"The checkpoint {path} belongs to a run with other settings than {run.path}/config.json; "
                 "restore that file, or train again."
             )
+        for other, text in damaged:
+            warn(f"{text} Going back to the one before.")
+            other.unlink()
         return engine.revive(saved, iteration_of(path)), iteration_of(path)
+    if damaged:
+        raise SurefootError(
+            f"The checkpoint {damaged[0][0]} is cut short or damaged, and {run.path} has no other; put back "
+            "a copy of it, or train again with --overwrite."
+        )
     return None
 
 

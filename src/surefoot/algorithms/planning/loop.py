@@ -517,7 +517,7 @@ def check_settings(settings: Loop) -> None:
         )
     check_range("members", settings.members, low=1)
     check_range("model_every", settings.model_every, low=1)
-    check_range("updates_per_step", settings.updates_per_step, low=0, open_low=True)
+    check_range("updates_per_step", settings.updates_per_step, low=0, high=10_000, open_low=True)
     check_range("steps_per_iteration", settings.steps_per_iteration, low=1)
     check_range("warm_up", settings.warm_up, low=0)
     check_range("replay_capacity", settings.replay_capacity, low=settings.steps_per_iteration)

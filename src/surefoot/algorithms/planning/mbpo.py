@@ -335,7 +335,10 @@ def check_settings(settings: Mbpo) -> None:
     check_range("model_holdout", settings.model_holdout, low=0, high=0.5, open_low=True)
     check_range("steps_per_iteration", settings.steps_per_iteration, low=1)
     check_range("warm_up", settings.warm_up, low=0)
+    check_range("updates_per_step", settings.updates_per_step, low=0, high=10_000)
     check_range("replay_capacity", settings.replay_capacity, low=settings.steps_per_iteration)
+    for number in settings.rollout_schedule:
+        check_range("rollout_schedule", number, low=0, high=1e9)
     first, last, start, end = settings.rollout_schedule
     if min(first, last) < 1 or end <= start:
         raise SurefootError(

@@ -332,6 +332,7 @@ def check_settings(settings: Sac) -> None:
     check_range("batch_size", settings.batch_size, low=1)
     check_range("steps_per_iteration", settings.steps_per_iteration, low=1)
     check_range("warm_up", settings.warm_up, low=0)
+    check_range("updates_per_step", settings.updates_per_step, low=0, high=10_000)
     check_range("replay_capacity", settings.replay_capacity, low=settings.steps_per_iteration)
     if settings.updates < 1:
         raise SurefootError(

@@ -130,6 +130,7 @@ class Td3(eqx.Module):
         check_settings(self)
         check_range("steps_per_iteration", self.steps_per_iteration, low=1)
         check_range("warm_up", self.warm_up, low=0)
+        check_range("updates_per_step", self.updates_per_step, low=0, high=10_000)
         check_range("replay_capacity", self.replay_capacity, low=self.steps_per_iteration)
         if self.updates < 1:
             raise SurefootError(
