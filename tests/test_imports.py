@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "numerics": {"_importing", "errors"},
     "data": {"numerics", "task", "errors"},
     "networks": {"numerics", "task", "errors"},
-    "envs": {"numerics", "task", "errors"},
+    "envs": {"_machine", "numerics", "task", "errors"},
     "worlds": {"_importing", "envs", "data", "task", "errors"},
     "algorithms": {"worlds", "networks", "numerics", "data", "task", "errors"},
     "evaluation": {"training", "algorithms", "worlds", "envs", "networks", "data", "task", "errors"},
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "reports": {"training", "evaluation", "algorithms", "envs", "data", "task", "errors"},
     "experiments": {
         *("reports", "training", "evaluation", "algorithms", "worlds", "envs", "data", "task", "errors"),
+        "_machine",
     },
     "cli": {
         *("experiments", "reports", "training", "evaluation", "algorithms", "worlds", "envs", "data"),
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     },
     "_gymnasium": set(),
     "_importing": {"errors"},
+    "_machine": set(),
     "__init__": {"_gymnasium"},
 }
 """Part of the package -> the other parts that its modules may import."""
