@@ -92,6 +92,7 @@ def test_a_map_without_bounds_needs_edges(surefoot, run, tmp_path):
         (("shwo", "x"), "Did you mean 'show'"),
         (("show", "nowhere"), "There is no reward in 'nowhere'"),
         (("show", "nowhere", "--out", "a.jpeg"), "must end in .png, .svg, .pdf"),
+        (("show", "nowhere", "--trajectories", "0"), "--trajectories = 0 is out of range"),
     ],
 )
 def test_what_cannot_be_shown(surefoot, words, message):

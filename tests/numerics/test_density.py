@@ -206,6 +206,10 @@ def gap(points):
         ),
         (lambda: HILL.log_prob(jnp.zeros((4, 3))), "over 2 numbers was asked about points of 3"),
         (lambda: Function(lambda points: points).log_prob(POINTS), "must return one number a point"),
+        (
+            lambda: jax.jit(Function(lambda points: np.array(points)[:, 0]).log_prob)(POINTS),
+            "cannot be compiled; write it with jax.numpy",
+        ),
         (lambda: normalise(OutsideBox((0,), (1,)), (0,), (1,)), "integrates to 0"),
         (lambda: check_density(HILL, 3, np.zeros((5, 3))), "over 2 numbers, but 3 numbers of the state"),
         (lambda: check_density(Function(gap), 2, np.asarray(POINTS)), r"not a number \(NaN\) at \(2, 3\)"),

@@ -97,7 +97,7 @@ def test_actual_number_of_steps_is_recorded(world, tmp_path):
         ({"log_every": 0}, "log_every = 0"),
         ({"evaluate_every": -5}, "evaluate_every = -5"),
         ({"checkpoint_every": -1.0}, "checkpoint_every"),
-        ({"learner": Tiny(steps_per_iteration=10)}, "does not divide evenly over 4"),
+        ({"learner": Tiny(steps_per_iteration=10)}, "10 steps do not divide evenly over 4 .*multiple of 4"),
         ({"learner": sf.Bc(steps_per_iteration=8)}, "learns from demonstrations"),
         ({"demonstrations": "marble-maze/zon"}, "marble-maze/zone"),
     ],
@@ -255,6 +255,29 @@ def test_a_finished_run_can_be_made_longer(world, tmp_path):
         with pytest.raises(SurefootError, match="planned for"):
             resume(half.path, steps=steps, progress=False)
     assert (half.path / "config.json").read_bytes() == before
+
+
+def test_a_run_that_cannot_go_on_keeps_its_length(world, tmp_path):
+    half = quick(world, tmp_path / "half", steps=40)
+    before = (half.path / "config.json").read_bytes()
+    (half.path / "evaluation.json").write_text("of the policy so far")
+    with pytest.raises(SurefootError, match="was trained in"):
+        resume(half.path, sf.make("PointMass-v0", envs=4), steps=80, progress=False)
+    assert (half.path / "config.json").read_bytes() == before
+    assert (half.path / "evaluation.json").exists()
+
+
+class Late(Tiny):
+    """As long in its warm-up as the run takes."""
+
+    warm_up: int = 40
+
+
+def test_a_run_that_is_all_warm_up_says_so(world, tmp_path, capfd):
+    run = quick(world, tmp_path / "r", Late(), steps=40)
+    assert "the 40 steps of this run are all warm-up (40), so nothing is learned" in capfd.readouterr().err
+    resume(run, steps=48, progress=False)
+    assert "warm-up" not in capfd.readouterr().err
 
 
 def stop_after(monkeypatch, blocks, number=signal.SIGINT, times=1):

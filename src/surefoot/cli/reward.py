@@ -10,7 +10,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from surefoot.cli._common import parse, print_table
-from surefoot.errors import SurefootError, unknown
+from surefoot.errors import SurefootError, check_range, unknown
 
 LESSON = """\
 usage: surefoot reward show RUN [--seed S] [--along DEMOS] [--low X Y --high X Y] [--out PICTURE]
@@ -71,6 +71,7 @@ def show(options: Options) -> None:
     from surefoot.data import demonstrations
     from surefoot.training.reward_io import describe_reward, load_reward
 
+    check_range("--trajectories", options.trajectories, low=1)
     demos = None if options.along is None else demonstrations.load(options.along)
     folder, about = describe_reward(options.run)
     seeds = about["seeds"] if options.seed is None else [options.seed]

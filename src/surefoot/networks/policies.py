@@ -233,7 +233,10 @@ class SquashedGaussianPolicy(eqx.Module):
 def finite_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Lower and upper bounds of real actions, if they have any."""
     if isinstance(task.action, Discrete):
-        raise SurefootError(f"'{task.name}' has discrete actions, but this algorithm needs continuous ones.")
+        raise SurefootError(
+            f"'{task.name}' has discrete actions, but this algorithm needs continuous ones; choose another "
+            "environment (--env), such as PointMass-v0."
+        )
     low, high = tuple(map(float, task.action.low)), tuple(map(float, task.action.high))
     if not all(map(math.isfinite, low + high)):
         raise SurefootError(

@@ -334,7 +334,13 @@ class Function(eqx.Module):
 
     def log_prob(self, points: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
         function = imported(self.path) if isinstance(self.path, str) else self.path
-        values = jnp.asarray(function(points.reshape(-1, points.shape[-1])))
+        try:
+            values = jnp.asarray(function(points.reshape(-1, points.shape[-1])))
+        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+            raise SurefootError(
+                f"The density {self.path} cannot be compiled; write it with jax.numpy in the place of NumPy, "
+                "and without branches on the values of points."
+            ) from error
         batch = points.shape[:-1]
         if values.shape != (math.prod(batch),):
             raise SurefootError(

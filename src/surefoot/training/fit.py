@@ -185,19 +185,17 @@ def resume(
     is planned for more than ``steps``.
     """
     run = path if isinstance(path, Run) else Run(path)
-    if steps is not None:
-        run.lengthen(Plan.of(run.config).longer(steps))
-    if run.finished:
+    plan = Plan.of(run.config) if steps is None else Plan.of(run.config).longer(steps)
+    if run.finished and (steps is None or run.steps == plan.steps):
         return run
     enable_compilation_cache()
-    config = run.config
-    learner = same_learner(config, learner)
+    learner = same_learner(run.config, learner)
     world = same_world(run, world)
     demonstrations = reload_demonstrations(run)
-    plan = Plan.of(config)
-    check_demonstrations(learner, world, demonstrations, config["world"])
-    given = starting_point(learner, config.get("start"))
+    check_demonstrations(learner, world, demonstrations, run.config["world"])
+    given = starting_point(learner, run.config.get("start"))
     engine = engine_for(learner, world, demonstrations, run.seeds, plan.block, given)
+    run.lengthen(plan)  # last, so that a run that cannot go on stays as it was
     return _train(run, engine, plan, show=progress)
 
 

@@ -159,7 +159,10 @@ def _read(path: Path, block: int) -> tuple[list[str], list[list[str]]]:
             if number == len(lines) - 1:
                 lines.pop()
                 break
-            raise SurefootError(f"{path}, line {number + 2} is damaged; resume the run to write it again.")
+            raise SurefootError(
+                f"{path}, line {number + 2} is damaged; put back a copy of the file, or delete all lines of "
+                "that iteration, whose numbers are then lost."
+            )
     last = [line for line in lines if line[0] == lines[-1][0]]
     if len(last) < block:
         del lines[len(lines) - len(last) :]

@@ -62,14 +62,10 @@ class JaxWorld(eqx.Module):
         plays ``n`` fresh ones over the whole horizon, ``[horizon, n]``, and leaves this world as it is.
         """
         if isinstance(amount, Steps):
-            if amount.n % self.envs:
-                raise SurefootError(
-                    f"Steps({amount.n}) does not divide evenly over {self.envs} environments."
-                )
             memory = memory_of(policy, self.envs, self.memory)
             start = self.states, self.totals, memory
             (states, totals, memory), batch = self._play(
-                policy, start, amount.n // self.envs, key, autoreset=True
+                policy, start, amount.each(self.envs), key, autoreset=True
             )
             return JaxWorld(self.env, self.envs, states, totals, memory), batch
         horizon = self.task.horizon

@@ -160,9 +160,7 @@ class VectorWorld:
         refuse_tracers((policy, key), self.task.name)
         if isinstance(amount, Episodes):
             return self, self._episodes(policy, amount.n, key)
-        if amount.n % self.envs:
-            raise SurefootError(f"Steps({amount.n}) does not divide evenly over {self.envs} environments.")
-        return self._steps(policy, amount.n // self.envs, key)
+        return self._steps(policy, amount.each(self.envs), key)
 
     def _steps(self, policy: Acts, time: int, key: PRNGKeyArray) -> tuple[VectorWorld, Trajectories]:
         turn = self.simulators.turns.take(self)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, Shaped
 
 from surefoot.data.trajectories import Trajectories
+from surefoot.errors import SurefootError
 from surefoot.task import Task
 
 
@@ -18,6 +19,15 @@ class Steps:
     """Ask for this many environment steps in all, spread evenly over the parallel environments."""
 
     n: int
+
+    def each(self, envs: int) -> int:
+        """Steps of each of ``envs`` environments; raises :class:`SurefootError` if they are not as many."""
+        if self.n % envs:
+            raise SurefootError(
+                f"{self.n} steps do not divide evenly over {envs} environments; set steps_per_iteration to a "
+                f"multiple of {envs}, or make another number of environments (envs, --envs)."
+            )
+        return self.n // envs
 
 
 @dataclass(frozen=True)
