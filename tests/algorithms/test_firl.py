@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 import surefoot as sf
 from oracles import marginals as oracle
-from surefoot.algorithms.imitation.firl import Firl, analytic_gradient, drawn, mmd_witness
+from surefoot.algorithms.imitation.firl import Firl, analytic_gradient, drawn, mixture, mmd_witness
 from surefoot.algorithms.imitation.matching import visited
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError
@@ -203,6 +203,18 @@ def test_demonstrated_trajectories_are_drawn_once_each_if_there_are_enough():
     assert drawn(marked[:3], 10, jax.random.key(0)).shape == (10, 2, 1)
 
 
+def test_agent_and_expert_share_the_covariance_in_halves():
+    # By repetition: two of the agent's and six of the expert's, as if all were there six times.
+    agent, expert, h = np.split(np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32), [2, 8])
+    h = h[:8]
+    reward = Table(jnp.ones(1))
+    paths, p = mixture(jnp.asarray(agent[..., None]), jnp.asarray(expert[..., None]), 0.5)
+    _, found = analytic_gradient(jnp.asarray(h), reward, paths, probability=p)
+    sums = np.concatenate([np.tile(agent.sum(1), 3), expert.sum(1)])
+    weights = np.concatenate([np.tile(h[:2].sum(1), 3), h[2:].sum(1)])
+    np.testing.assert_allclose(found.values, np.cov(sums, weights, bias=True)[0, 1] / 3, rtol=1e-4)
+
+
 # The whole method --------------------------------------------------------------------------------------
 
 SMALL = {
@@ -283,6 +295,19 @@ def test_the_experts_states_earn_more_than_the_agents(name, density):
     again, _, names = eqx.filter_eval_shape(learner.iteration, after, world, jax.random.key(3))
     assert eqx.tree_equal(again, form)
     assert {"return", "episodes", told, "reward_loss"} <= set(names)
+
+
+def test_the_number_of_demonstrations_in_the_covariance_does_not_move_it():
+    """One demonstration is the same expert however often it is drawn."""
+    given = SMALL | {"trajectories": 3, "ratio_hidden": 8, "ratio_updates": 2, "ratio_batch_size": 16}
+    world, after = point_mass(), []
+    for number in (1, 6):
+        learner = Firl(expert_trajectories=number, **given)
+        state = learner.init(world.task, jax.random.key(0), demonstrations=walks(world.task, episodes=1))
+        _, batch = world.collect(learner.policy(state), Episodes(3), jax.random.key(1))
+        after.append(learner.update_reward(state, batch, jax.random.key(2)))
+    losses = [float(metrics["reward_loss"]) for _, metrics in after]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0] != 0
 
 
 def test_settings_survive_a_record():

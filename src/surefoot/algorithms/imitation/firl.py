@@ -19,8 +19,8 @@ Box; ``Firl.iteration`` follows it line by line.
   3  log rho_E(s)/rho(s) at their states:  the given density and a kernel density estimate of the states, or
      the logit D(s) of a discriminator trained on the demonstrated states (class 1) and these (class 0)
   4  theta   <- theta - step along the gradient above.  With demonstrations the covariance is over the agent's
-                and as many of the expert's trajectories (Sec. 4.4; 3.5.4 of the thesis), a biased but much
-                better lit estimate, which is exact again where the two agree
+                and the expert's trajectories, half and half (Sec. 4.4; Eq. 3.23 of the thesis), a biased but
+                much better lit estimate, which is exact again where the two agree
 
 Divergences: ``fkl`` covers all that the expert does, ``rkl`` keeps out of where it never is and takes a
 density without its normaliser, ``js`` is between. ``ipm`` puts minus a Wasserstein critic, ``mmd`` minus the
@@ -138,6 +138,8 @@ class Firl(eqx.Module):
     """The agent's trajectories an iteration, of the world's whole horizon. 0: 1000 or 10."""
     expert_trajectories: int = 10
     """Demonstrated trajectories in the covariance of an iteration; 0 is the plain theorem."""
+    expert_share: float = 0.5
+    """What these weigh in it, in all; the agent's weigh the rest."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the agent's density, in the unit of the state; 0.02 suits the Reacher."""
@@ -197,6 +199,7 @@ class Firl(eqx.Module):
                 "divergence rkl, or normalise(density, low, high), or say normalised=True if it does."
             )
         check_range("expert_trajectories", self.expert_trajectories, low=0)
+        check_range("expert_share", self.expert_share, low=0, high=1, open_low=True, open_high=True)
         check_range("ratio_hidden", self.ratio_hidden, low=1)
         check_range("ratio_blocks", self.ratio_blocks, low=0)
         check_range("ratio_updates", self.ratio_updates, low=1)
@@ -247,14 +250,14 @@ class Firl(eqx.Module):
         state, metrics = measure(self, state, states)
         if state.expert.trajectories is not None and self.expert_trajectories:
             theirs = drawn(state.expert.trajectories, self.expert_trajectories, key_expert)
-            mixed = jnp.concatenate([states, theirs])
+            mixed, probability = mixture(states, theirs, self.expert_share)
         else:
-            mixed = states
+            mixed, probability = states, None
         h, state, ratio_metrics = self.h(state, states, mixed, key_ratio)  # 3
 
         def step(carry: tuple[RewardNetwork, optax.OptState], _: None) -> tuple[Any, Array]:
             reward, optimiser = carry
-            loss, gradient = analytic_gradient(h, reward, mixed)
+            loss, gradient = analytic_gradient(h, reward, mixed, probability=probability)
             return descend(self, reward, optimiser, gradient), loss  # 4
 
         carry = (state.reward, state.reward_optimiser)
@@ -436,6 +439,14 @@ def drawn(
     """``n`` of the demonstrated trajectories; each at most once if there are as many."""
     available = len(trajectories)
     return trajectories[jax.random.choice(key, available, (n,), replace=available < n)]
+
+
+def mixture(
+    agent: Float[Array, "m time obs"], expert: Float[Array, "n time obs"], share: float
+) -> tuple[Float[Array, "m+n time obs"], Float[Array, " m+n"]]:
+    """Trajectories of both and the probability of each, as of Eq. 3.23 at a ``share`` of 1/2."""
+    weights = (jnp.full(len(agent), (1 - share) / len(agent)), jnp.full(len(expert), share / len(expert)))
+    return jnp.concatenate([agent, expert]), jnp.concatenate(weights)
 
 
 def descend(
