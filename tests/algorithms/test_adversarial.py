@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,7 @@ import pytest
 
 import surefoot as sf
 from surefoot.algorithms.imitation import adversarial
+from surefoot.algorithms.imitation import discriminator as adversary
 from surefoot.algorithms.imitation.airl import Airl
 from surefoot.algorithms.imitation.fmax import Fmax
 from surefoot.algorithms.imitation.gail import Gail
@@ -148,17 +152,15 @@ def test_scaled_policies_and_plain_ones_act_alike():
     np.testing.assert_allclose(demonstrated.std(axis=0), 1, rtol=1e-4)
 
 
-def filled(learner, states):
-    """A state whose buffer holds ``states``, and otherwise nothing."""
-    state = learner.init(TASK, jax.random.key(0))
+def filled(learner, states, demonstrations=None):
+    """A state whose buffer holds ``states``, where nothing moved, and otherwise nothing."""
+    state, n = learner.init(TASK, jax.random.key(0), demonstrations=demonstrations), len(states)
     data = eqx.tree_at(
-        lambda d: d.observation,
+        lambda d: (d.observation, d.next_observation),
         state.replay.data,
-        state.replay.data.observation.at[: len(states)].set(jnp.asarray(states)),
+        replace_fn=lambda x: x.at[:n].set(jnp.asarray(states)),
     )
-    replay = eqx.tree_at(
-        lambda r: (r.data, r.size), state.replay, (data, jnp.asarray(len(states), jnp.int32))
-    )
+    replay = eqx.tree_at(lambda r: (r.data, r.size), state.replay, (data, jnp.asarray(n, jnp.int32)))
     return eqx.tree_at(lambda s: s.replay, state, replay)
 
 
@@ -183,6 +185,86 @@ def test_smm_rewards_what_was_visited_less_than_it_should():
     found = learner.relabel(state, where)
     np.testing.assert_allclose(found, (2.3 - where[:, 0]) * 2.4, atol=0.5)
     assert np.all(np.diff(found) < 0)
+
+
+HERE, THERE = jnp.array([2.0, 1.0]), jnp.array([1.0, 2.0])
+"""Where the expert is, and where the agent is too or instead; each is the mirror image of the other."""
+TINY = SMALL | {"ratio_batch_size": 32, "ratio_learning_rate": 3e-3, "replay_capacity": 400}
+TINY |= {"updates_per_step": 0.5, "ratio_updates": 4}
+
+
+def stays(where):
+    """An expert that is around a place and does nothing."""
+    shown = walks()
+    around = np.asarray(where) + 0.1 * np.random.default_rng(0).normal(size=shown.observations.shape)
+    return dataclasses.replace(
+        shown,
+        observations=around,
+        actions=np.zeros_like(shown.actions),
+        final_observations=np.tile(np.asarray(where), (shown.episodes, 1)),
+    )
+
+
+def around(where, n=200):
+    return (np.asarray(where) + 0.1 * np.random.default_rng(1).normal(size=(n, 2))).astype(np.float32)
+
+
+def told_apart(make, given):
+    """A learner, its state after turns of the discriminator alone, and by how much its logit grew at both."""
+    if given == "density":  # then the agent has been at both places, and one of them is wanted
+        learner = make(density=Gaussian(tuple(HERE.tolist()), 0.1), expert_samples=10, **TINY)
+        state = filled(learner, np.concatenate([around(HERE), around(THERE)]))
+    else:
+        learner = make(**TINY)
+        state = filled(learner, around(THERE), stays(HERE))
+
+    def logits(state):
+        network, places = state.discriminator.network, batch([HERE, THERE])
+        if isinstance(learner, Airl):
+            return learner.logit(state, network, places)
+        return network(places.observation)
+
+    @eqx.filter_jit
+    def trained(state):
+        adam = adversarial.ratio_adam(learner)
+
+        def turn(network, key):
+            return learner.loss(state, network, key)
+
+        found, _ = adversary.train(state.discriminator, turn, adam, jax.random.key(1), 100)
+        return eqx.tree_at(lambda s: s.discriminator, state, found)
+
+    before, state = logits(state), trained(state)
+    return learner, state, logits(state) - before
+
+
+@pytest.mark.parametrize("given", ["demonstrations", "density"])
+def test_a_discriminator_takes_the_expert_for_the_expert_and_pays_for_it(given):
+    _, state, (here, there) = told_apart(partial(Fmax, ratio_hidden=16, ratio_blocks=1), given)
+    assert here > there + 1
+    for learner in (Gail(), Gail(form="log-d"), Fmax()):
+        here, there = learner.relabel(state, batch([HERE, THERE]))
+        assert here > there + 0.5, learner
+    # -D exp(D) is below 0 where D is above it: this one pays most just outside of the expert.
+    here, there = Fmax(divergence="fkl").relabel(state, batch([HERE, THERE]))
+    assert here < 0 < there
+
+
+@pytest.mark.parametrize("given", ["demonstrations", "density"])
+def test_airl_takes_the_expert_for_the_expert_and_pays_for_it(given):
+    learner, state, (here, there) = told_apart(partial(Airl, reward_hidden=16), given)
+    assert here > there + 1
+    here, there = learner.relabel(state, batch([HERE, THERE]))
+    assert here > there + 0.5
+
+
+@pytest.mark.parametrize("given", ["demonstrations", "density"])
+def test_smm_pays_for_being_where_the_expert_is_and_the_agent_was_not(given):
+    density = Gaussian(tuple(HERE.tolist()), 0.2) if given == "density" else ""
+    learner = Smm(**SMALL, density=density, expert_samples=10, replay_capacity=400)
+    shown = stays(HERE) if given == "demonstrations" else None
+    here, there = learner.relabel(filled(learner, around(THERE), shown), jnp.stack([HERE, THERE]))
+    assert here > 10 and there < -10
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from jaxtyping import Array
 
 import surefoot as sf
 from oracles import marginals as oracle
+from surefoot.algorithms.imitation.matching import visited
 from surefoot.algorithms.imitation.maxent_irl import MaxEntIrl, likelihood_gradient
+from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError
 from surefoot.training.run import learner_from, options_of
 from surefoot.worlds.world import Episodes
@@ -77,6 +79,42 @@ def test_a_density_raises_the_reward_where_it_is():
     assert reward(hill) - reward(corner) > before + 0.5
     assert np.isfinite(metrics["forward_kl"])
     assert 0 < metrics["weight"] < 1.5  # the mean of ratios is at most one, but for the estimate
+
+
+def test_the_experts_states_earn_more_than_the_agents():
+    # Many steps of the reward on one set of trajectories, before the policy can follow.
+    steps = {"reward_updates": 100, "reward_learning_rate": 3e-3}
+    learner = MaxEntIrl(hidden=(16, 16), replay_capacity=12_000, **steps)
+    world = sf.make("PointMass-v0", envs=4)
+    state = learner.init(world.task, jax.random.key(0), demonstrations=walks())
+    _, batch = world.collect(learner.policy(state), Episodes(100), jax.random.key(1))
+    agent, expert = visited(batch), state.expert.trajectories
+
+    def margin(state):
+        return jnp.mean(state.reward(expert)) - jnp.mean(state.reward(agent))
+
+    before = margin(state)
+    given_away = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, (state, batch))
+    state, metrics = learner.update_reward(*given_away)
+    assert margin(state) > before + 0.5
+    # The first loss is that of the reward as it was: T times the mean reward of the agent above the expert's.
+    np.testing.assert_allclose(metrics["reward_loss"], -29 * before, rtol=1e-3, atol=1e-4)
+
+
+def walks(episodes=3, length=29):
+    """The same straight walk from the corner, several times."""
+    states = np.array([0.12, 0.06], np.float32) * np.arange(length + 1, dtype=np.float32)[:, None]
+    ends = np.tile(np.arange(length) == length - 1, episodes)
+    return Demonstrations(
+        observations=np.concatenate([states[:-1]] * episodes),
+        actions=np.zeros((ends.size, 2)),
+        rewards=np.zeros(ends.size),
+        costs=np.zeros((ends.size, 0)),
+        terminations=np.zeros(ends.size, bool),
+        truncations=ends,
+        lengths=np.full(episodes, length),
+        final_observations=np.stack([states[-1]] * episodes),
+    )
 
 
 def test_an_iteration_gives_back_what_the_next_one_takes():
