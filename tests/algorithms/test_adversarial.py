@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import surefoot as sf
-from surefoot.algorithms.imitation import adversarial
+from surefoot.algorithms.imitation import adversarial, matching
 from surefoot.algorithms.imitation import discriminator as adversary
 from surefoot.algorithms.imitation.airl import Airl
 from surefoot.algorithms.imitation.fmax import Fmax
@@ -21,7 +21,7 @@ from surefoot.algorithms.imitation.smm import Smm
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.data.replay import Transition
 from surefoot.errors import SurefootError
-from surefoot.numerics.density import Gaussian, Kde
+from surefoot.numerics.density import Gaussian, Kde, UniformBox
 from surefoot.training.metrics import is_episode_metric
 from surefoot.training.run import learner_from, options_of
 
@@ -61,7 +61,7 @@ LEARNERS = {
     "gail": Gail(**SMALL, **SMALL_RATIO, **DENSITY, ratio_blocks=1, ratio_network="batch-norm"),
     "fmax": Fmax(**SMALL, **SMALL_RATIO, ratio_blocks=1, penalty=1.0),
     "airl": Airl(**SMALL, **{k: v for k, v in SMALL_RATIO.items() if k != "ratio_hidden"}, reward_hidden=16),
-    "smm": Smm(**SMALL, **DENSITY),
+    "smm": Smm(**SMALL, **DENSITY | {"density": UniformBox((3.5, 3.5), (4.0, 4.0))}),
 }
 
 
@@ -94,7 +94,11 @@ def test_two_iterations_learn_something_finite(name):
     }
     assert "actor_loss" in learned
     assert all(np.isfinite(value) for value in learned.values()), learned
-    assert ("forward_kl" in metrics) == bool(learner.density)
+    assert ("forward_kl" in metrics) == ("zero_density" in metrics) == bool(learner.density)
+    if learner.density:  # a Gaussian, which is zero nowhere, or a box in a corner
+        second = np.asarray(state.replay.data.observation[96:192])
+        outside = np.mean(np.any(second < 3.5, axis=1)) if name == "smm" else 0.0
+        assert metrics["zero_density"] == pytest.approx(outside)
     after = eqx.filter(learner.policy(state), eqx.is_array)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), before, after)
     assert min(jax.tree.leaves(moved)) > 0
@@ -174,6 +178,13 @@ def test_rows_that_were_never_written_do_not_count():
     )
     found = adversarial.importance(learner, state.replay, (0, 1), x)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_the_share_of_states_where_the_density_is_zero():
+    learner = Smm(density=UniformBox((0, 0), (1, 1)))
+    states = jnp.array([(0.5, 0.5), (1.5, 0.5), (0.5, 9.0)])
+    assert matching.zero_density(learner, states)["zero_density"] == pytest.approx(2 / 3)
+    assert matching.zero_density(Smm(), states) == {}
 
 
 def test_smm_rewards_what_was_visited_less_than_it_should():

@@ -529,6 +529,19 @@ def test_a_weight_that_is_not_finite_is_named(world, tmp_path):
         quick(world, tmp_path / "r", learner)
 
 
+class Matching(Tiny):
+    """Has the option of learners that are given a density."""
+
+    density: str = ""
+
+
+@pytest.mark.parametrize("density, told", [("python:mine.hill", True), ("", False)])
+def test_the_density_is_named_as_a_cause_where_there_is_one(world, tmp_path, density, told):
+    with pytest.raises(SurefootError, match="smaller learning rate") as caught:
+        quick(world, tmp_path / "r", Matching(bad_weight_at=0, density=density))
+    assert ("The likely cause is the density" in str(caught.value)) == told
+
+
 def test_a_metric_may_begin_late_but_not_vanish_again(world, tmp_path):
     run = quick(world, tmp_path / "a", Tiny(quiet_until=3), log_every=16)
     loss = run.metrics()["loss"].reshape(5, 2)

@@ -129,8 +129,14 @@ class Guard:
     def _stop(self, what: str, seed: int, iteration: int) -> None:
         kept = self._run.checkpoints()
         good = f"The last good checkpoint is {kept[0]}." if kept else "There is no checkpoint before it."
+        mend = "Try a smaller learning rate or reward scale."
+        if self._run.config["learner"]["options"].get("density"):
+            # It was looked at in some places before the training, not wherever the agent gets to.
+            mend = (
+                "The likely cause is the density, if it can be NaN or infinite at a state that the agent "
+                "visits; else try a smaller learning rate or reward scale."
+            )
         raise SurefootError(
             f"Training diverged: {what} (seed {self._run.seeds[seed]}, iteration {iteration}, "
-            f"{iteration * self._plan.steps_per_iteration:,} steps). Try a smaller learning rate or reward "
-            f"scale. {good}"
+            f"{iteration * self._plan.steps_per_iteration:,} steps). {mend} {good}"
         )

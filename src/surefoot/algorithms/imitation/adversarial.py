@@ -226,6 +226,7 @@ def learn(method: Any, state: State, batch: Trajectories, key: PRNGKeyArray) -> 
 
     enabled = steps >= method.learning_starts
     carry, metrics = sac.repeat(turn, _learned(state), key, method.ratio_updates, enabled=enabled)
+    metrics |= matching.zero_density(method, state.chosen(batch.observation))
     return eqx.tree_at(_learned, state, carry), metrics
 
 

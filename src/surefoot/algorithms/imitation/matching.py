@@ -122,6 +122,13 @@ def density_log_ratio(
     return density_of(settings.density).log_prob(states), own
 
 
+def zero_density(settings: Any, states: Float[Array, "*batch d"]) -> Metrics:
+    """The metric of that name: the share of ``states`` where the given density is zero; none without one."""
+    if not settings.density:
+        return {}
+    return {"zero_density": jnp.mean(jnp.isneginf(density_of(settings.density).log_prob(states)))}
+
+
 def kl_metrics(expert: Float[Array, "n d"], agent: Float[Array, "m d"]) -> Float[Array, " 2"]:
     """Forward KL(expert || agent) and reverse KL(agent || expert), by nearest neighbours."""
     return jnp.stack([knn.kl(expert, agent), knn.kl(agent, expert)])

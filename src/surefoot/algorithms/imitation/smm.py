@@ -165,6 +165,7 @@ class Smm(eqx.Module):
             relabel=lambda transition: self.relabel(state, transition.observation),
             enabled=steps >= self.learning_starts,
         )
+        metrics |= matching.zero_density(self, state.chosen(batch.observation))
         return eqx.tree_at(lambda s: s.agent, state, agent), metrics
 
     def relabel(self, state: State, observation: Float[Array, "batch obs"]) -> Float[Array, " batch"]:
