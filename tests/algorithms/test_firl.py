@@ -84,6 +84,33 @@ def test_with_a_random_start_the_covariance_is_that_within_each_start():
 
 
 @pytest.mark.parametrize("seed", [0, 3, 4])
+def test_where_steps_slip_the_covariance_is_too_long_but_still_a_descent(seed):
+    # The theorem's distribution of trajectories would let the reward move chance itself, as with starts.
+    # Here a tenth of the steps go as if the action had been drawn at random.
+    problem = dataclasses.replace(oracle.random_problem(seed), slip=0.1)
+    rng = np.random.default_rng(seed)
+    reward, expert = rng.normal(size=problem.states), rng.dirichlet(2 * np.ones(problem.states))
+    paths, p = oracle.trajectories(problem, reward)
+    own = oracle.marginal(problem, reward)
+    visits = np.bincount(paths.ravel(), weights=np.repeat(p, problem.horizon))
+    np.testing.assert_allclose(visits / problem.horizon, own)
+    expected = oracle.finite_differences(
+        lambda r: oracle.f_divergence("js", expert, oracle.marginal(problem, r)), reward
+    )
+    found = theorem(problem, reward, h_of("js", expert, own))
+    size, theirs = np.linalg.norm(found), np.linalg.norm(expected)
+    assert 0.3 < np.linalg.norm(found - expected) / theirs < 0.7
+    assert 1.2 < size / theirs < 1.7
+    assert found @ expected / (size * theirs) > 0.95
+
+    # Where all is chance no reward moves anything; the covariance goes on as if it did.
+    problem = dataclasses.replace(problem, slip=1.0)
+    h = h_of("js", expert, oracle.marginal(problem, reward))
+    np.testing.assert_allclose(oracle.marginal(problem, 2 * reward), oracle.marginal(problem, reward))
+    assert np.abs(theorem(problem, reward, h)).max() > 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 3, 4])
 def test_gradient_of_a_wasserstein_distance(seed):
     problem = oracle.random_problem(seed)
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """Exact soft-optimal behaviour on small problems, in plain NumPy. No code is shared with the library.
 
-States and actions are few, the dynamics deterministic and the horizon short, so that the policy comes from
-backward induction and every trajectory can be listed.
+States and actions are few, the dynamics deterministic (or slippery) and the horizon short, so that the policy
+comes from backward induction and every trajectory can be listed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 
 @dataclass(frozen=True)
 class Problem:
-    """Deterministic dynamics over T steps; the reward is one of the state that a step leads to."""
+    """Dynamics over T steps, deterministic unless they slip; the reward is one of the state after a step."""
 
     successor: np.ndarray
     """``[states, actions]`` integers."""
@@ -24,10 +24,19 @@ class Problem:
     """T."""
     alpha: float
     """Temperature."""
+    slip: float = 0.0
+    """Chance that a step goes as if the action had been drawn evenly from all."""
 
     @property
     def states(self) -> int:
         return len(self.successor)
+
+    def slipping(self, values: np.ndarray) -> np.ndarray:
+        """Of values by the action that is carried out, ``[states, actions]``: their mean by the one chosen.
+
+        The matrix of slipping is symmetric, so this takes a policy to the chances of what is carried out too.
+        """
+        return (1 - self.slip) * values + self.slip * values.mean(axis=1, keepdims=True)
 
 
 def random_problem(
@@ -45,12 +54,12 @@ def random_problem(
 def soft_policy(problem: Problem, reward: np.ndarray) -> np.ndarray:
     """Soft-optimal policy at each time, ``[T, states, actions]``, by backward induction.
 
-    V_T = 0,   Q_t(s, a) = r(s') + V_{t+1}(s'),   V_t = alpha log sum_a exp(Q_t / alpha)
+    V_T = 0,   Q_t(s, a) = E[r(s') + V_{t+1}(s')],   V_t = alpha log sum_a exp(Q_t / alpha)
     """
     value = np.zeros(problem.states)
     policy = []
     for _ in range(problem.horizon):
-        q = (reward + value)[problem.successor]
+        q = problem.slipping((reward + value)[problem.successor])
         top = q.max(axis=1)
         value = top + problem.alpha * np.log(np.exp((q - top[:, None]) / problem.alpha).sum(axis=1))
         policy.append(np.exp((q - value[:, None]) / problem.alpha))
@@ -62,7 +71,7 @@ def marginal(problem: Problem, reward: np.ndarray) -> np.ndarray:
     now, total = problem.start, np.zeros(problem.states)
     for policy in soft_policy(problem, reward):
         after = np.zeros(problem.states)
-        np.add.at(after, problem.successor, now[:, None] * policy)
+        np.add.at(after, problem.successor, now[:, None] * problem.slipping(policy))
         now, total = after, total + after
     return total / problem.horizon
 
@@ -70,7 +79,7 @@ def marginal(problem: Problem, reward: np.ndarray) -> np.ndarray:
 def trajectories(problem: Problem, reward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every trajectory s_1 ... s_T, ``[n, T]``, and its probability under the soft-optimal policy."""
     paths = [((), s, p) for s, p in enumerate(problem.start) if p > 0]
-    for policy in soft_policy(problem, reward):
+    for policy in map(problem.slipping, soft_policy(problem, reward)):
         paths = [
             ((*path, after), after, p * policy[s, a])
             for path, s, p in paths

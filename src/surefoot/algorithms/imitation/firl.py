@@ -323,7 +323,8 @@ def analytic_gradient(
         1 / (alpha T) cov_tau( sum_t h_f(u(s_t)),  sum_t grad r(s_t) )
 
     It is exact for deterministic dynamics and one start. Where starts differ much, the covariance within each
-    of them is; chance between is counted here as if the policy could have moved it.
+    of them is; chance between is counted here as if the policy could have moved it. So is chance within the
+    dynamics: where steps slip the covariance is too long, though still a descent where they do so seldom.
 
     Args:
         h: h_f(u) at the states, with u = rho_E / rho_theta. MaxEnt IRL differs in this term alone.
