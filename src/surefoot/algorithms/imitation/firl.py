@@ -27,9 +27,10 @@ density without its normaliser, ``js`` is between. ``ipm`` puts minus a Wasserst
 witness of the maximum mean discrepancy, in the place of h_f: the same covariance, since both are integrals
 over rho_theta.
 
-Departures from the paper follow its published code: 1/T instead of 1/(alpha T), which Adam does not see; the
-reward network has one non-linearity; SAC's networks may be wider (``hidden=(256, 256)`` there). Episodes go
-on where they stood when an iteration begins, and several environments act between two rounds of updates.
+Departures from the paper follow its published code: 1/T instead of 1/(alpha T), which Adam does not see but
+for ``reward_decay``: beside this gradient it weighs 1/alpha times as much as beside the paper's. The reward
+network has one non-linearity; SAC's networks may be wider (``hidden=(256, 256)`` there). Episodes go on where
+they stood when an iteration begins, and several environments act between two rounds of updates.
 """
 
 from __future__ import annotations
