@@ -9,9 +9,9 @@ It matches whole trajectories, not the marginal of states. With a given density 
 agent's own states, each weighted by u = rho_E / rho (thesis version of Ni et al. 2020, Eq. 3.42); then the
 gradient is a covariance too, of u and the reward, but over single states.
 
-Departures: no factor 1/alpha, which Adam does not see but for ``reward_decay``, as in f-IRL. With weights, the
-first mean is multiplied by the mean weight, as in the code of Ni et al.: the weights sum to one only where the
-agent reaches all of the density.
+Departures: no factor 1/alpha, which Adam does not see but for ``reward_decay``, as in f-IRL. With weights,
+the first mean is multiplied by the mean weight, as in the code of Ni et al.: the weights sum to one only
+where the agent reaches all of the density.
 """
 
 from __future__ import annotations
