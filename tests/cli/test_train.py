@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from surefoot.algorithms import ALGORITHMS, algorithm
@@ -79,6 +80,9 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
             ["bc", "--demos", "marble-maze/zone", "--env", "gymnasium:CartPole-v1"],
             "was made for 'MarbleMaze-v0'",
         ),
+        (["bc", "--demos", "zone", "--first", "0"], "first = 0 is out of range"),
+        (["bc", "--demos", "zone", "--first", "121"], "--first 121, but 'zone' has 120 episodes"),
+        (["bc", "--first", "1"], "give one (--demos NAME)"),
         (["discrete-sac", "stray"], "'stray' is one argument too many."),
     ],
 )
@@ -125,6 +129,30 @@ def test_trains_and_says_what_comes_next(surefoot, tmp_path):
     done = surefoot("resume", "a b")
     assert done.code == 0
     assert "finished already" in done.out
+
+
+def test_learns_from_the_first_demonstrations_and_so_does_what_is_resumed(surefoot, tmp_path):
+    from surefoot import Run
+    from surefoot.data import demonstrations
+
+    words = "train bc --steps 200 --log-every 100 --no-progress --hidden 4 --checkpoint-every 0".split()
+    assert surefoot(*words, "--demos", "zone", "--first", "2", "--run", "few").code == 0
+    run, whole = Run(tmp_path / "few"), demonstrations.load("zone")
+    kept = demonstrations.load(run.path / "demonstrations")
+    assert (kept.episodes, kept.name) == (2, "first 2 of marble-maze/zone")
+    np.testing.assert_array_equal(kept.observations, whole.observations[: whole.lengths[:2].sum()])
+    assert kept.digest() == run.config["demonstrations"]["digest"] != whole.digest()
+    assert "--first 2" in run.config["command"]
+
+    # Cut back and resumed it learns from these two, or the weights would be others.
+    policy = (run.path / "policy" / "seed-0.safetensors").read_bytes()
+    run.checkpoints()[0].unlink()
+    assert surefoot("resume", "few", "--no-progress").code == 0
+    assert (run.path / "policy" / "seed-0.safetensors").read_bytes() == policy
+
+    done = surefoot(*words, "--demos", "few/demonstrations", "--first", "1", "--run", "few", "--overwrite")
+    assert done.code == 2 and "would be deleted with the run" in done.err
+    assert demonstrations.load(run.path / "demonstrations").episodes == 2
 
 
 def test_trains_on_an_environment_of_gymnasium_with_a_cost_from_here(surefoot, tmp_path):

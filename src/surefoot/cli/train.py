@@ -22,7 +22,7 @@ from surefoot.cli._common import (
     say_next,
     table,
 )
-from surefoot.errors import SurefootError
+from surefoot.errors import SurefootError, check_range
 
 LESSON = """\
 usage: surefoot train ALGORITHM [--env ENVIRONMENT] [--demos NAME] [--steps N] [--seeds 5] ...
@@ -68,6 +68,8 @@ class RunOptions:
     """Environment: a name from `surefoot list environments`, gymnasium:ID, or python:MODULE.FUNCTION."""
     demos: str | None = None
     """Demonstrations: a name from `surefoot list demos`, or a folder."""
+    first: int | None = None
+    """Learn from this many episodes of --demos, the first ones; from all if not given."""
     steps: int = 100_000
     """Environment steps a seed; gradient steps for an algorithm that learns from demonstrations alone."""
     seeds: str = "1"
@@ -187,7 +189,7 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
     run = fit(
         learner,
         _rewarded(worlds.make(options.env, envs=_envs(learner, options), **world_options), options),
-        demonstrations=options.demos,
+        demonstrations=_demonstrations(options),
         start=None if options.start is None else find_run(options.start),
         steps=options.steps,
         seeds=seeds,
@@ -201,6 +203,25 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
         command=command,
     )
     say_next(run.path)
+
+
+def _demonstrations(options: RunOptions) -> Any:
+    """What --demos names, for ``fit`` to load; or the first episodes of it, which the run folder keeps."""
+    if options.first is None:
+        return options.demos
+    if options.demos is None:
+        raise SurefootError("--first takes the first episodes of a set; give one (--demos NAME).")
+    from surefoot.data import demonstrations
+    from surefoot.training.fit import check_kept
+
+    check_range("first", options.first, low=1)
+    found = demonstrations.load(options.demos)
+    if options.first > found.episodes:
+        raise SurefootError(f"--first {options.first}, but '{options.demos}' has {found.episodes} episodes.")
+    if options.overwrite and options.run is not None:
+        check_kept(options.run, {"demonstrations": options.demos})
+    few = found.slice(range(options.first))
+    return dataclasses.replace(few, name=f"first {options.first} of {found.name}")
 
 
 def _envs(learner: Any, options: RunOptions) -> int:
