@@ -26,6 +26,7 @@ from surefoot.algorithms.safe.critics import Critics
 from surefoot.algorithms.safe.episodes import Costs, mean_costs, weights
 from surefoot.algorithms.safe.policy_step import trust_region_step
 from surefoot.data.trajectories import Totals, Trajectories
+from surefoot.envs.noisy_walk import NoisyWalk
 from surefoot.errors import SurefootError
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.task import Box, Discrete, Task
@@ -284,6 +285,52 @@ def test_lbpo_without_a_binding_limit_and_with_one_that_nothing_keeps():
         assert metrics["recovery"].all() and metrics["unsafe"].all()
         assert all(np.isfinite(values).all() for values in metrics.values())
         assert (metrics["barrier_weight/harm"] == 0).all()
+
+
+def test_critics_may_take_the_noise_in_the_place_of_the_action(problem):
+    _, observation, _, here = problem
+    task = Task("Toy", Box((2,), (-1.0,) * 2, (1.0,) * 2), Box((1,), (-1.0,), (1.0,)), ("a",), (1.0,))
+    policy = BoundedGaussianPolicy.create(task, (8,), jax.random.key(2), std=0.05, activation="relu")
+    fresh = fitting.seen_from(Critics.create(task, (8,), jax.random.key(0), form="noise"), policy)
+    np.testing.assert_array_equal(fresh.all(observation, here), fresh.all(observation, here + 0.7))
+    critics = replace(Critics.create(task, (8,), jax.random.key(0)), form="noise")
+    seen, mean = fitting.seen_from(critics, policy), policy.mode(observation)
+    for number in (-2.0, 0.0, 1.5):  # of deltas
+        found = seen.all(observation, mean + 0.05 * number)
+        np.testing.assert_allclose(found, critics.all(observation, jnp.full_like(mean, number)), atol=1e-5)
+    raw, other = lbpo.Lbpo(**SMALL), Critics.create(ROAD.task, (16,), jax.random.key(1), form="noise")
+    state = raw.init(ROAD.task, jax.random.key(0))
+    with pytest.raises(SurefootError, match="--critic-action noise"):
+        raw.start_from(state, state.policy, other)
+
+
+@pytest.mark.parametrize(("form", "low", "high"), [("noise", 1.38, 1.55), ("raw", 1.6, 2.0)])
+def test_on_the_noisy_walk_a_price_above_one_keeps_the_walk_back(form, low, high):
+    """Reward and cost are the same distance there, so a step for both goes the way of the larger weight.
+
+    The price at the walk back is 1.7. Critics of the action itself go further out all the same.
+    """
+    env = NoisyWalk()
+    learner = lbpo.Lbpo(
+        beta=0.01, batch_steps=300, hidden=(64, 64), critic_hidden=(64, 64), critic_action=form
+    )
+    state = learner.init(env.task, jax.random.key(0))
+    place = np.random.default_rng(0).normal(0, 0.3, (2_000, 2)).astype(np.float32)
+    back = safe_start.clone(safe_start.SafeStart(), state.policy, place, np.clip(-place, -0.2, 0.2))
+    state = learner.start_from(state, back, None)
+    world = JaxWorld.create(env, 30, jax.random.key(1))
+
+    @eqx.filter_jit
+    def trained(state):
+        def one(carry, key):
+            state, world, metrics = learner.iteration(*carry, key)
+            return (state, world), metrics["cost/distance"]
+
+        return jax.lax.scan(one, (state, world), jax.random.split(jax.random.key(2), 90))[1]
+
+    costs = trained(state)
+    assert costs[:5].mean() < 1.5
+    assert low < costs[-30:].mean() < high
 
 
 def test_a_safe_start_is_reached_kept_and_handed_on():

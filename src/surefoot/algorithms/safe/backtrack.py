@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
+from surefoot.algorithms.safe.critics import seen_from
 from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
@@ -73,6 +74,9 @@ class Backtrack(eqx.Module):
     """mu: largest mean divergence of an epoch's step, in nats."""
     damping: float = 0.1
     """Added to the diagonal of the Fisher matrix."""
+    critic_action: str = "raw"
+    """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
+    to which they are blind at first."""
     critic_steps: int = 80
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
@@ -126,7 +130,7 @@ def update(
     broken = costs.undiscounted > limits
     observation, weight = flat(batch.observation), weights(batch).reshape(-1)
     state, errors = fit_before(settings, state, batch, weight)  # line 2
-    critics = state.critics
+    critics = seen_from(state.critics, state.policy)
 
     def loss(action: Array) -> Array:  # line 3
         harm = (weight @ critics.cost(observation, action)) @ broken.astype(jnp.float32)

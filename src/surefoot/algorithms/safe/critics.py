@@ -1,4 +1,10 @@
-"""Action-value functions of reward and costs, fitted to whole episodes of one policy."""
+"""Action-value functions of reward and costs, fitted to whole episodes of one policy.
+
+What an action is worth shows only through the noise around the policy's mean. A network that takes the
+action itself begins with a slope in it that is as large as any other, and that the noise hardly corrects: a
+policy that descends it goes where the initial weights point. So there is another form, :class:`Centred`,
+which takes the noise in its own unit and is flat in it at first.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +32,24 @@ class Critics(eqx.Module):
 
     reward: Mlp
     costs: tuple[Mlp, ...]
+    form: str = eqx.field(static=True, default="raw")
+    """What they take of an action: raw, itself; noise, what :class:`Centred` says."""
 
     @classmethod
-    def create(cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray) -> Critics:
-        """Fresh networks with tanh between their layers."""
+    def create(cls, task: Task, hidden: tuple[int, ...], key: PRNGKeyArray, *, form: str = "raw") -> Critics:
+        """Fresh networks with tanh between their layers, which take no notice of the noise yet."""
         action = getattr(task.action, "size", 1)
         sizes = (task.observation.size + action, *hidden, 1)
-        first, *rest = jax.random.split(key, 1 + len(task.constraints))
-        return cls(
-            Mlp.create(sizes, first, activation="tanh"),
-            tuple(Mlp.create(sizes, each, activation="tanh") for each in rest),
-        )
+
+        def network(key: PRNGKeyArray) -> Mlp:
+            made = Mlp.create(sizes, key, activation="tanh")
+            if form == "raw":
+                return made
+            blind = made.weights[0].at[task.observation.size :].set(0.0)
+            return eqx.tree_at(lambda network: network.weights[0], made, blind)
+
+        first, *rest = map(network, jax.random.split(key, 1 + len(task.constraints)))
+        return cls(first, tuple(rest), form)
 
     def value(
         self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
@@ -59,8 +72,59 @@ class Critics(eqx.Module):
         return jnp.concatenate([value, self.cost(observation, action)], axis=-1)
 
 
+class Centred(eqx.Module):
+    """Critics that take of an action its distance from a policy's mean, in units of that policy's spread.
+
+        Q(s, a) = network(s, (a - pi_B(s)) / delta)
+
+    Distances of actions that were sampled have variance 1 whatever the exploration noise.
+    """
+
+    critics: Critics
+    policy: BoundedGaussianPolicy
+    """pi_B, with delta as its spread."""
+
+    @property
+    def costs(self) -> tuple[Mlp, ...]:
+        return self.critics.costs
+
+    def value(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch"]:
+        """Q_R(s, a)."""
+        return self.critics.value(observation, self.distance(observation, action))
+
+    def cost(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch constraints"]:
+        """Q_C(s, a) of each constraint."""
+        return self.critics.cost(observation, self.distance(observation, action))
+
+    def all(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch signals"]:
+        """Q_R and then every Q_C."""
+        return self.critics.all(observation, self.distance(observation, action))
+
+    def distance(
+        self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
+    ) -> Float[Array, "*batch act"]:
+        """(a - pi_B(s)) / delta."""
+        return (action - self.policy.mode(observation)) / jnp.exp(self.policy.log_std)
+
+
+def seen_from(critics: Critics, policy: BoundedGaussianPolicy) -> Critics | Centred:
+    """The critics as functions of an action, whatever they take of it; ``policy`` is pi_B."""
+    return Centred(critics, policy) if critics.form == "noise" else critics
+
+
 def targets(
-    critics: Critics, policy: BoundedGaussianPolicy, batch: Trajectories, *, discount: float, trace: float
+    critics: Critics | Centred,
+    policy: BoundedGaussianPolicy,
+    batch: Trajectories,
+    *,
+    discount: float,
+    trace: float,
 ) -> Float[Array, "time envs signals"]:
     """TD(lambda) targets of reward and costs; with ``trace`` 1 the Monte Carlo return.
 

@@ -20,7 +20,8 @@ undiscounted costs (``budget``); it minimises the price times Q_C and never the 
 critics are fitted on Monte Carlo returns (``targets``), after the policy's step (``critic_fit``). It leaves
 the barrier out where beta / eps <= 0.05. Ours: the line search also checks the KL, and the search of
 line 5 leaves the policy alone if it finds nothing, where the program takes the last trial as it is; a
-budget of exactly 0 counts as unsafe; in recovery, constraints that hold keep their barrier.
+budget of exactly 0 counts as unsafe; in recovery, constraints that hold keep their barrier. An option of ours
+gives the critics the noise in the place of the action (``critic_action``).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.safe import critics as fitting
-from surefoot.algorithms.safe.critics import Critics
+from surefoot.algorithms.safe.critics import Centred, Critics, seen_from
 from surefoot.algorithms.safe.episodes import (
     Costs,
     by_constraint,
@@ -61,6 +62,7 @@ BUDGETS = ("mixed", "discounted", "undiscounted")
 BARRIERS = ("linear", "log")
 TARGETS = ("mc", "td-lambda")
 ORDERS = ("after", "before")
+ACTIONS = ("raw", "noise")
 
 
 class State(eqx.Module):
@@ -113,6 +115,9 @@ class Lbpo(eqx.Module):
     """mu: largest mean divergence of an epoch's step, in nats."""
     damping: float = 0.1
     """Added to the diagonal of the Fisher matrix."""
+    critic_action: str = "raw"
+    """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
+    to which they are blind at first."""
     critic_steps: int = 80
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
@@ -172,7 +177,8 @@ def update(
     behaviour = state.policy
     state, errors = fit_before(settings, state, batch, weight)  # line 3
     here = behaviour.mode(observation)
-    loss = objective(settings, state.critics, observation, weight, here, eps)
+    critics = seen_from(state.critics, behaviour)
+    loss = objective(settings, critics, observation, weight, here, eps)
     moved = trust_region_step(  # lines 4 and 5
         behaviour,
         observation,
@@ -180,7 +186,7 @@ def update(
         loss,
         radius=settings.radius,
         damping=settings.damping,
-        safe=lambda action: recovering(eps) | within(state.critics, observation, weight, here, action, eps),
+        safe=lambda action: recovering(eps) | within(critics, observation, weight, here, action, eps),
     )
     state, errors = fit_after(settings, state, batch, weight, errors)
     state = advance(state, moved, recovering(eps))
@@ -257,14 +263,20 @@ def fit(
     # Which transitions share a step needs no seed of its own: they are other ones with every seed.
     key = jax.random.fold_in(jax.random.key(0), state.epoch)
 
+    observation, taken = flat(batch.observation), flat(batch.action)
+    view = seen_from(state.critics, state.policy)
+    if isinstance(view, Centred):
+        taken = view.distance(observation, taken)  # once, and not in every step of the regression
+
     def one(i: Int[Array, ""], carry: _Fitted) -> _Fitted:
         critics, optimiser, _ = carry
-        target = fitting.targets(critics, state.policy, batch, discount=settings.discount, trace=trace)
+        seen = seen_from(critics, state.policy)
+        target = fitting.targets(seen, state.policy, batch, discount=settings.discount, trace=trace)
         return fitting.regression(
             lambda critics, inputs: critics.all(*inputs),
             critics,
             optimiser,
-            (flat(batch.observation), flat(batch.action)),
+            (observation, taken),
             flat(target),
             weight,
             steps=steps // settings.critic_rounds,
@@ -291,7 +303,7 @@ def prices(settings: Lbpo, eps: Float[Array, " constraints"]) -> Float[Array, " 
 
 def objective(
     settings: Lbpo,
-    critics: Critics,
+    critics: Critics | Centred,
     observation: Float[Array, "batch obs"],
     weight: Float[Array, " batch"],
     here: Float[Array, "batch act"],
@@ -319,7 +331,7 @@ def objective(
 
 
 def within(
-    critics: Critics,
+    critics: Critics | Centred,
     observation: Float[Array, "batch obs"],
     weight: Float[Array, " batch"],
     here: Float[Array, "batch act"],
@@ -343,7 +355,7 @@ def create_state(method: str, settings: Any, task: Task, key: PRNGKeyArray) -> S
     policy = BoundedGaussianPolicy.create(
         task, settings.hidden, key_policy, std=settings.exploration, activation="relu"
     )
-    critics = Critics.create(task, settings.critic_hidden, key_critics)
+    critics = Critics.create(task, settings.critic_hidden, key_critics, form=settings.critic_action)
     zero = jnp.zeros((), jnp.int32)
     optimiser = fitting.optimiser(settings.critic_learning_rate).init(eqx.filter(critics, eqx.is_array))
     return State(policy, critics, optimiser, zero, zero)
@@ -402,6 +414,11 @@ def check_settings(settings: Any) -> None:
     for name in ("hidden", "critic_hidden"):
         for width in getattr(settings, name):
             check_range(name, width, low=1)
-    for name, known in (("budget", BUDGETS), ("targets", TARGETS), ("critic_fit", ORDERS)):
+    for name, known in (
+        ("budget", BUDGETS),
+        ("targets", TARGETS),
+        ("critic_fit", ORDERS),
+        ("critic_action", ACTIONS),
+    ):
         if getattr(settings, name, known[0]) not in known:
             raise unknown(name, getattr(settings, name), known)

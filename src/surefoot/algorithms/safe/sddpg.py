@@ -27,7 +27,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
-from surefoot.algorithms.safe.critics import Critics
+from surefoot.algorithms.safe.critics import Centred, Critics, seen_from
 from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
@@ -93,6 +93,9 @@ class Sddpg(eqx.Module):
     """mu: largest mean divergence of the steps of lines 3 and of recovery, in nats."""
     damping: float = 0.1
     """Added to the diagonal of the Fisher matrix."""
+    critic_action: str = "raw"
+    """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
+    to which they are blind at first."""
     critic_steps: int = 80
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
@@ -150,7 +153,7 @@ def update(
     broken = eps < 0
     observation, weight = flat(batch.observation), weights(batch).reshape(-1)
     state, errors = fit_before(settings, state, batch, weight)
-    critics = state.critics
+    critics = seen_from(state.critics, state.policy)
 
     def loss(action: Array) -> Array:  # line 3, or recovery
         harm = (weight @ critics.cost(observation, action)) @ broken.astype(jnp.float32)
@@ -173,7 +176,7 @@ def project(
     settings: Sddpg,
     policy: BoundedGaussianPolicy,
     wanted: BoundedGaussianPolicy,
-    critics: Critics,
+    critics: Critics | Centred,
     observation: Float[Array, "batch obs"],
     weight: Float[Array, " batch"],
     eps: Float[Array, " constraints"],
@@ -199,7 +202,7 @@ def safe_actions(
     settings: Sddpg,
     wanted: Float[Array, "batch act"],
     here: Float[Array, "batch act"],
-    critics: Critics,
+    critics: Critics | Centred,
     observation: Float[Array, "batch obs"],
     eps: Float[Array, " constraints"],
 ) -> Float[Array, "batch act"]:

@@ -30,6 +30,11 @@ def started_critics(mine: Critics, given: Any) -> Critics:
     """``given``, if the start holds critics of the same sizes, else ``mine``."""
     if not isinstance(given, Critics) or len(given.costs) != len(mine.costs):
         return mine
+    if mine.form != given.form:
+        raise SurefootError(
+            f"The start's critics take actions as '{given.form}', the settings ask for '{mine.form}'; give "
+            f"--critic-action {given.form}."
+        )
     for old, new in zip((mine.reward, *mine.costs), (given.reward, *given.costs), strict=True):
         check_same("critic", old, new, "--critic-hidden")
     return given
