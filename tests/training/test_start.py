@@ -55,9 +55,10 @@ def test_a_safe_start_is_handed_on_with_its_critics(world, tmp_path):
 def test_a_safe_start_stops_at_its_target_or_learns_on(tmp_path):
     world = sf.make("NoisyWalk-v0", envs=4, limit=100.0)
     learner = sf.SafeStart(**TINY, target_cost=100.0)  # which every policy keeps
-    run = sf.fit(learner, world, steps=120, run=tmp_path / "stops", progress=False)
-    assert run.finished and (run.steps, run.config["steps"]) == (40, 120)
-    assert run.metrics()["step_fraction"].tolist() == [0.0]
+    run = sf.fit(learner, world, steps=240, run=tmp_path / "stops", progress=False)
+    assert run.finished and (run.steps, run.config["steps"]) == (120, 240)
+    assert run.metrics()["step_fraction"].tolist() == [0.0] * 3
+    assert run.metrics()["calm_epochs"].tolist() == [1, 2, 3]
     further = sf.SafeStart(**TINY, target_cost=100.0, stop_at_target=False)
     run = sf.fit(further, world, steps=120, run=tmp_path / "goes on", progress=False)
     assert run.steps == 120 and len(set(run.metrics()["critic_loss"])) == 3 and not run.warnings()

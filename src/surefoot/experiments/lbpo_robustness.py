@@ -114,6 +114,7 @@ def start(hidden: int, fresh: int, cloning: Mapping[str, Any]) -> Cell:
         environment=ENVIRONMENT,
         options={
             "target_cost": LIMIT,
+            "calm_epochs": 1,
             "batch_steps": 1_000,
             "exploration": EXPLORATION,
             **networks("safe-start", hidden),

@@ -4,8 +4,9 @@
   2  Q_R, Q_Ci <- regression on the returns of these episodes
   3  where some D_i > the target:  theta <- argmin mean_s of the sum of these Q_Ci, within a mean KL of mu
 
-It is done with the first epoch of which no D_i is above the target: the policy, which then stands still, is
-handed on together with the critics. It can go on instead; only the critics learn while the costs stay low.
+The policy stands still while no D_i is above the target. After some such epochs in a row (one of 30 episodes
+may be luck, where few episodes cost much) it is handed on together with the critics. It can go on instead;
+only the critics learn while the costs stay low.
 The thesis trains on the cost "with standard RL" until the policy is safe, and does not say how far. Costs of
 0 to 7 where 25 are allowed were found in the policies that its authors started from, hence a target of 5.
 
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
+from surefoot.algorithms.safe import lbpo
 from surefoot.algorithms.safe.critics import seen_from
 from surefoot.algorithms.safe.episodes import (
     collect,
@@ -34,7 +36,6 @@ from surefoot.algorithms.safe.episodes import (
     weights,
 )
 from surefoot.algorithms.safe.lbpo import (
-    State,
     advance,
     budget,
     check_settings,
@@ -55,6 +56,13 @@ if TYPE_CHECKING:
     from surefoot.data.demonstrations import Demonstrations
 
 
+class State(lbpo.State):
+    """All that a resumed run needs."""
+
+    calm: Int[Array, ""]
+    """Epochs in a row so far that kept the target."""
+
+
 class SafeStart(eqx.Module):
     """A policy of low cost, and critics, for other safe methods to start from."""
 
@@ -68,6 +76,8 @@ class SafeStart(eqx.Module):
     """The policy stands still while an epoch's mean costs are at most this; must be within the limits."""
     stop_at_target: bool = True
     """Stop there; else the critics go on learning until the steps are up."""
+    calm_epochs: int = 3
+    """So many epochs in a row must keep the target before training stops."""
     cloning_steps: int = 2000
     """Steps of Adam (rate 0.001) towards demonstrated actions before the first epoch, if there are any."""
     targets: str = "mc"
@@ -106,6 +116,7 @@ class SafeStart(eqx.Module):
     def __check_init__(self) -> None:
         check_settings(self)
         check_range("target_cost", self.target_cost, low=0)
+        check_range("calm_epochs", self.calm_epochs, low=1)
         check_range("cloning_steps", self.cloning_steps, low=0)
 
     @property
@@ -122,7 +133,9 @@ class SafeStart(eqx.Module):
                 f"'{task.constraints[limits.index(low)]}', so it is no safe start; give "
                 f"--target-cost {0.8 * low:g}, say."
             )
-        state = create_state("safe-start", self, task, key)
+        made = create_state("safe-start", self, task, key)
+        zero = jnp.zeros((), jnp.int32)
+        state = State(made.policy, made.critics, made.optimiser, made.epoch, made.recoveries, zero)
         if demonstrations is None:
             return state
         policy = clone(self, state.policy, demonstrations.observations, demonstrations.actions)
@@ -133,14 +146,14 @@ class SafeStart(eqx.Module):
         return started(state, policy, critics)
 
     def target(self, metrics: Mapping[str, float]) -> tuple[bool, str] | None:
-        """Reached by an epoch without a step; then training stops."""
+        """Reached by ``calm_epochs`` in a row without a step; then training stops."""
         if not self.stop_at_target:
             return None
         costs = {name: value for name, value in metrics.items() if name.startswith("cost/")}
         worst = max(costs, key=lambda name: costs[name])
         name = worst.partition("/")[2]
         text = f"{name} costs {costs[worst]:.3g} an episode, target {self.target_cost:g}"
-        return metrics["recovery"] == 0, text
+        return metrics["calm_epochs"] >= self.calm_epochs, text
 
     def policy(self, state: State) -> BoundedGaussianPolicy:
         return state.policy
@@ -177,8 +190,10 @@ def update(
     )
     state, errors = fit_after(settings, state, batch, weight, errors)
     state = advance(state, moved, jnp.any(high))
+    state = eqx.tree_at(lambda s: s.calm, state, jnp.where(jnp.any(high), 0, state.calm + 1))
     eps = budget("mixed", limits, costs, settings.discount, batch.reward.shape[0])
-    return state, reported(state, moved, jnp.any(high), eps, costs, limits, errors, names)
+    report = reported(state, moved, jnp.any(high), eps, costs, limits, errors, names)
+    return state, {**report, "calm_epochs": state.calm.astype(jnp.float32)}
 
 
 def clone(
