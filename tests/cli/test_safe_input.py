@@ -75,10 +75,14 @@ def test_limits_that_do_not_fit(surefoot):
 def test_environments_that_do_not_fit(surefoot):
     careless = [word.replace("Mine", "Careless") for word in OWN]
     refused(surefoot("train", "lbpo", *careless, "--horizon", "10"), "needs a cost signal", "use ppo")
+    plain = ["--no-progress", "--batch-steps", "40", "--minibatch", "20", "--steps", "40"]
+    endless = surefoot("train", "ppo-lagrangian", *OWN[:2], "--limits", "3", *plain)
+    refused(endless, "may never end", "--horizon")
     refused(surefoot("train", "lbpo", *OWN, "--limits", "3"), "may never end", "--horizon")
     refused(surefoot("train", "lbpo", *OWN, "--limits", "3", "--horizon", "30"), "--batch-steps 30")
     many = ("--batch-steps", "10000000000", "--steps", "10000000000")
     refused(surefoot("train", "lbpo", *WALK, *many), "GiB", "take fewer steps")
+    refused(surefoot("train", "ppo-lagrangian", *WALK[:2], *many), "GiB", "take fewer steps")
 
 
 def test_a_safe_start_of_another_size_and_limits_of_an_evaluation(surefoot):

@@ -58,11 +58,8 @@ def limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple
 
 def episodes_of(method: str, task: Task, batch_steps: int) -> int:
     """N, so that N whole episodes make ``batch_steps`` steps; raises :class:`SurefootError` if none does."""
-    if task.horizon is None:
-        raise SurefootError(
-            f"{method} learns from whole episodes, but those of '{task.name}' may never end; "
-            "give --horizon STEPS."
-        )
+    check_ends(method, task)
+    assert task.horizon is not None
     if batch_steps < task.horizon or batch_steps % task.horizon:
         near = max(1, round(batch_steps / task.horizon)) * task.horizon
         raise SurefootError(
@@ -72,22 +69,33 @@ def episodes_of(method: str, task: Task, batch_steps: int) -> int:
     return batch_steps // task.horizon
 
 
+def check_ends(method: str, task: Task) -> None:
+    """Raises :class:`SurefootError` where episodes may never end, so that their costs are never known."""
+    if task.horizon is None:
+        raise SurefootError(
+            f"{method} needs the costs of whole episodes, but those of '{task.name}' may never end; "
+            "give --horizon STEPS."
+        )
+
+
 def check_memory(task: Task, batch_steps: int, hidden: Sequence[int]) -> None:
     """Raises :class:`SurefootError` if a batch cannot fit into this machine's memory.
 
-    Counted are the steps and the activations of a network of the widths ``hidden``, forward and backward.
+    Counted are the steps and the activations of a network of the widths ``hidden``, forward and backward;
+    without widths the steps alone, as for updates on minibatches.
     """
     action = getattr(task.action, "size", 1)
     floats = 2 * task.observation.size + action + 8 + 3 * sum(hidden)
     needed = 4.0 * floats * batch_steps
+    networks = f" with networks of {tuple(hidden)}" if hidden else ""
     try:
         there = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):  # not on every system
         return
     if needed > there:
         raise SurefootError(
-            f"batch_steps = {batch_steps} needs about {needed / 2**30:.0f} GiB with networks of "
-            f"{tuple(hidden)}, but this machine has {there / 2**30:.0f} GiB; take fewer steps."
+            f"batch_steps = {batch_steps} needs about {needed / 2**30:.0f} GiB{networks}, but this machine "
+            f"has {there / 2**30:.0f} GiB; take fewer steps."
         )
 
 
