@@ -57,6 +57,9 @@ class Task:
     """Steps after which an episode is truncated; ``None`` if the environment sets no limit."""
     reports_success: bool = False
     """Whether the environment says when the task is solved."""
+    options: tuple[str, ...] = ()
+    """Names of the options that an environment of Gymnasium was made with, where they differ from its
+    defaults: what is known of it by its name need not hold then."""
 
     def __post_init__(self) -> None:
         if len(self.limits) != len(self.constraints):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from surefoot.envs._mujoco import quiet
-from surefoot.envs.known_rewards import KNOWN, known
+from surefoot.envs.known_rewards import KNOWN, known, reward_of, termination_of
 from surefoot.errors import SurefootError
+from surefoot.task import Box
+from surefoot.worlds import make
 
 gymnasium = pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")
@@ -96,3 +100,46 @@ def test_an_environment_without_one_says_so():
     with pytest.raises(SurefootError, match="No reward is known for 'gymnasium:Humanoid-v5'"):
         known("gymnasium:Humanoid-v5")
     assert len(KNOWN) == 14
+
+
+# Environments that were made with options ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "ends", "pays"),
+    [
+        ("gymnasium:Hopper-v5", {}, True, True),
+        ("gymnasium:Hopper-v5", {"reset_noise_scale": 0.1, "healthy_z_range": [0.7, np.inf]}, True, True),
+        ("gymnasium:Hopper-v5", {"ctrl_cost_weight": 1.0}, True, False),
+        ("gymnasium:Hopper-v5", {"terminate_when_unhealthy": False}, False, False),
+        ("gymnasium:Hopper-v5", {"healthy_angle_range": [-0.5, 0.5]}, False, False),
+        ("gymnasium:Hopper-v5", {"exclude_current_positions_from_observation": False}, False, False),
+        ("gymnasium:HalfCheetah-v5", {"forward_reward_weight": 2.0}, True, False),
+        ("gymnasium:Ant-v5", {"include_cfrc_ext_in_observation": False}, False, False),
+        ("FixedHopper-v0", {}, True, True),
+        ("FixedAnt-v0", {}, True, True),
+        ("FixedHopper-v0", {"absorbing": True}, False, False),
+    ],
+)
+def test_what_is_known_is_that_of_the_environment_as_it_was_made(name, options, ends, pays):
+    with quiet():
+        task = make(name, envs=1, env_options=options).task
+    for function, holds in ((termination_of, ends), (reward_of, pays)):
+        if holds:
+            function(task)
+        else:
+            with pytest.raises(SurefootError, match=f"'{name}' was made with {next(iter(options))}, so its"):
+                function(task)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+def test_every_size_is_that_of_the_environment():
+    """Also where the name alone says which environment it is: the factory may have wrapped it."""
+    for name, found in KNOWN.items():
+        with quiet():
+            task = make(name if name.startswith("Fixed") else f"gymnasium:{name}", envs=1).task
+        assert task.options == () and task.observation.size == found.size
+    wide = replace(task, observation=Box((3,), (0.0,) * 3, (0.0,) * 3))
+    for function in (termination_of, reward_of):
+        with pytest.raises(SurefootError, match="'FixedAnt-v0' shows 3 numbers in place of 27"):
+            function(wide)

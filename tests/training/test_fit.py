@@ -680,6 +680,13 @@ def test_warnings_of_the_detectors_are_printed_once_and_kept(world, tmp_path, mo
     assert run.warnings() == ["runaway lambda, seed 0: It grew."]
 
 
+def test_what_a_learner_cautions_of_is_printed_once_and_kept(world, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(Tiny, "cautions", lambda self, task: {"ends": f"not in {task.name}."}, raising=False)
+    run = quick(world, tmp_path / "r")
+    assert capfd.readouterr().err.count("warning: ends: not in Walk.") == 1
+    assert run.warnings() == ["ends: not in Walk."]
+
+
 def test_tensorboard_gets_every_row_and_hides_what_was_logged_twice(world, tmp_path, monkeypatch):
     pytest.importorskip("tensorboardX")
     with monkeypatch.context() as patch:

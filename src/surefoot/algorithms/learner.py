@@ -25,7 +25,9 @@ class Learner(Protocol):
     further policies to evaluate while training names them in ``also_evaluated`` and has
     ``other_policy(state, name)``. One that acts by planning says ``plans = True``: it is evaluated from its
     checkpoint, since the exported policy is its actor alone. One that may be done before its steps are has
-    ``target(metrics)``, see :class:`Targeted`.
+    ``target(metrics)``, see :class:`Targeted`. One that cannot learn in every world has ``check(world)``,
+    which raises :class:`surefoot.errors.SurefootError`; one that does less in some task has
+    ``cautions(task)``: what there is to warn of, in words, by what it is about.
     """
 
     needs_demonstrations: ClassVar[bool]

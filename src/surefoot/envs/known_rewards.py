@@ -10,6 +10,9 @@ For planners: an end that is known beats a learned one, and a reward that is kno
 | Ant | v + 1 - 0.5 a.a - 0.0005 f.f | height in [0.2, 1], all finite |
 | InvertedPendulum | 1 | angle in [-0.2, 0.2], all finite |
 
+These are Gymnasium's defaults: where an environment was made with options that change them, or shows another
+number of observations, they are not taken (:func:`reward_of`, :func:`termination_of`).
+
 In version 5 the 1 is paid only while alive, in version 4 at the last step as well. f are the observed contact
 forces; version 4 of the ant has none. Our FixedHopper-v0 and its relatives follow version 5.
 
@@ -24,22 +27,36 @@ observation alone would be off by 0.19, 0.04, 0.12 and 0.17.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from surefoot.errors import SurefootError
+from surefoot.task import Task
 
 State = Float[Array, "*batch obs"]
 Action = Float[Array, "*batch act"]
+
+SHOWN = frozenset(
+    ("render_mode", "width", "height", "camera_id", "camera_name", "default_camera_config", "max_geom",
+     "visual_options", "reset_noise_scale")
+)  # fmt: skip
+"""Options of these environments that change neither reward nor ends: of pictures, and of the start."""
+PAID = SHOWN | {
+    "forward_reward_weight", "ctrl_cost_weight", "contact_cost_weight", "contact_force_range",
+    "healthy_reward", "main_body", "frame_skip",
+}  # fmt: skip
+"""Those that leave the ends as they are, and the observation too."""
 
 
 @dataclass(frozen=True)
 class Known:
     """What is known of a task; both functions take (s, a, s') with any leading axes."""
 
+    size: int
+    """Numbers of an observation."""
     reward: Callable[[State, Action, State], Float[Array, "*batch"]]
     termination: Callable[[State, Action, State], Bool[Array, "*batch"]]
 
@@ -54,13 +71,56 @@ def known(name: str) -> Known:
     Raises:
         SurefootError: they are not known.
     """
-    short = name.removeprefix("gymnasium:").removeprefix("surefoot/")
-    if short not in KNOWN:
+    if not is_known(name):
         raise SurefootError(
             f"No reward is known for '{name}', only for {', '.join(sorted(KNOWN))}; let the model learn it, "
             "or give a function of (observation, action, next observation)."
         )
-    return KNOWN[short]
+    return KNOWN[_short(name)]
+
+
+def is_known(name: str) -> bool:
+    """Whether :func:`known` finds something."""
+    return _short(name) in KNOWN
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("gymnasium:").removeprefix("surefoot/")
+
+
+def reward_of(task: Task) -> Callable[[State, Action, State], Float[Array, "*batch"]]:
+    """The reward of a task, if it is known for the way that its environment was made.
+
+    Raises:
+        SurefootError: it is not known, options may have changed it, or the observation has another size.
+    """
+    return _as_made(task, known(task.name), "reward", SHOWN).reward
+
+
+def termination_of(task: Task) -> Callable[[State, Action, State], Bool[Array, "*batch"]]:
+    """The rule by which episodes of a task end, if it is known for the way that its environment was made.
+
+    Raises:
+        SurefootError: it is not known, options may have changed it, or the observation has another size.
+    """
+    found = known(task.name)
+    if found.termination is _never:  # whatever is seen
+        return _never
+    return _as_made(task, found, "rule of termination", PAID).termination
+
+
+def _as_made(task: Task, found: Known, what: str, harmless: frozenset[str]) -> Known:
+    changed = [name for name in task.options if name not in harmless]
+    if changed:
+        raise SurefootError(
+            f"'{task.name}' was made with {', '.join(changed)}, so its known {what} need not hold."
+        )
+    if task.observation.size != found.size:
+        raise SurefootError(
+            f"'{task.name}' shows {task.observation.size} numbers in place of {found.size}, so its known "
+            f"{what} need not hold."
+        )
+    return found
 
 
 # Rewards -----------------------------------------------------------------------------------------------
@@ -139,14 +199,15 @@ def _table() -> dict[str, Known]:
     found = {}
     for version in (4, 5):
         found |= {
-            f"HalfCheetah-v{version}": Known(_half_cheetah, _never),
-            f"Hopper-v{version}": Known(partial(_hopper, version=version), _hopper_ends),
-            f"Walker2d-v{version}": Known(partial(_walker, version=version), _walker_ends),
-            f"Ant-v{version}": Known(partial(_ant, version=version), _ant_ends),
-            f"InvertedPendulum-v{version}": Known(partial(_pendulum, version=version), _pendulum_ends),
+            f"HalfCheetah-v{version}": Known(17, _half_cheetah, _never),
+            f"Hopper-v{version}": Known(11, partial(_hopper, version=version), _hopper_ends),
+            f"Walker2d-v{version}": Known(17, partial(_walker, version=version), _walker_ends),
+            f"Ant-v{version}": Known(105 if version >= 5 else 27, partial(_ant, version=version), _ant_ends),
+            f"InvertedPendulum-v{version}": Known(4, partial(_pendulum, version=version), _pendulum_ends),
         }
     for body in ("HalfCheetah", "Hopper", "Walker2d", "Ant"):
         found[f"Fixed{body}-v0"] = found[f"{body}-v5"]
+    found["FixedAnt-v0"] = replace(found["Ant-v5"], size=27)  # it shows no contact forces
     return found
 
 

@@ -190,7 +190,9 @@ class Hosted:
         return {"state": tree["state"], "world": [self.world.fresh(key) for key in keys]}
 
     def check(self) -> None:
-        """Makes the first states, so that what is wrong with them is raised before anything is written."""
+        """Makes the first states, so that what is wrong with them, or with this world, is raised before
+        anything is written."""
+        getattr(self.learner, "check", lambda world: None)(self.world)
         self._states()
 
     def run(self, tree: Any, first: int) -> tuple[Any, Block, np.ndarray]:

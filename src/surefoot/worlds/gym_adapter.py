@@ -6,6 +6,8 @@ vectors, and a cost vector with names. This file translates, and refuses what it
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -206,6 +208,7 @@ def adapt(
         limits=tuple(limits) if limits is not None else (0.0,) * len(names),
         horizon=horizon,
         reports_success=success is not None or success_seen,
+        options=_options(env),
     )
     chosen = constraints is not None
     return Adapter(factory, task, env.observation_space, env.action_space, cost, success, chosen), env
@@ -241,6 +244,25 @@ def _action_space(space: gymnasium.Space, name: str) -> Box | Discrete:
 def _horizon(env: gymnasium.Env) -> int | None:
     steps = env.spec.max_episode_steps if env.spec is not None else None
     return steps or getattr(env.unwrapped, "max_episode_steps", None)
+
+
+def _options(env: gymnasium.Env) -> tuple[str, ...]:
+    """Names of the options that it was made with by Gymnasium, and that are not its class's defaults."""
+    given = {} if env.spec is None else env.spec.kwargs
+    try:
+        usual = inspect.signature(type(env.unwrapped)).parameters
+    except (TypeError, ValueError):  # a class that does not say what it takes
+        usual = {}
+    return tuple(
+        name
+        for name, value in given.items()
+        if name not in usual or _text(value) != _text(usual[name].default)
+    )
+
+
+def _text(value: Any) -> str:
+    """The same for a tuple and the list that it was read as, whatever else is in them."""
+    return json.dumps(value, default=repr)
 
 
 def _raw_step(env: gymnasium.Env, action: Any, name: str) -> tuple[Any, Any, Any, Any, Any, dict]:

@@ -18,7 +18,8 @@ printed in Eq. 2.3 skip a reward. Line 7 weighs the old statistics with alpha (s
 thesis has alpha = 0.25 from); ``smoothing_on`` takes Eq. 2.4 as printed. Open points, and what is done:
 
 * the reward is learned with the state, or known (``reward_model``); episodes end in a plan where the task's
-  rule is known (HalfCheetah, Hopper, Walker2d, Ant, InvertedPendulum), and nowhere else;
+  rule is known (HalfCheetah, Hopper, Walker2d, Ant, InvertedPendulum, without options that change it), and
+  nowhere else;
 * population 100 (Table 2.2; the text says 200); 4 particles for each of 5 members; 5 actor sequences are
   added;
 * 1,000 random steps first, for every variant;
@@ -54,6 +55,7 @@ from surefoot.networks.dynamics_fit import Fit, fit, init_optimiser
 from surefoot.networks.policies import Mode, WarmUp
 from surefoot.numerics.cem import Cem
 from surefoot.task import Task
+from surefoot.worlds.relabel import RelabelledWorld
 from surefoot.worlds.world import Steps, World
 
 OFF_POLICY = {"td3": td3, "sac": sac}
@@ -255,6 +257,11 @@ class Loop(eqx.Module):
         return self.actor_sequences
 
     @property
+    def simulated_an_iteration(self) -> int:
+        """Simulated transitions that each iteration of CEM gives, rounded up."""
+        return -(-self.simulated_per_step // self.cem_iterations)
+
+    @property
     def updates(self) -> int:
         """Gradient updates an iteration; none where no value is used."""
         return 0 if self.terminal == "none" else round(self.steps_per_iteration * self.updates_per_step)
@@ -281,6 +288,14 @@ class Loop(eqx.Module):
         replay = Replay.create(task, self.replay_capacity)
         return State(agent, model, replay, simulated, jnp.zeros((), jnp.int32), task)
 
+    def check(self, world: Any) -> None:
+        """Raises :class:`SurefootError` if it cannot learn in this world."""
+        check_world(self, world)
+
+    def cautions(self, task: Task) -> dict[str, str]:
+        """What to warn of before a training, by what it is about."""
+        return cautions(self, task)
+
     def policy(self, state: State) -> WarmUp:
         """The planner (lines 4 to 8), after random actions at the start (line 2)."""
         return WarmUp(self.planner(state), state.steps < self.warm_up)
@@ -291,7 +306,7 @@ class Loop(eqx.Module):
         return Mode(state.agent.actor)
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
-        check_envs(self, world)
+        check_world(self, world)
         key_act, key_learn = jax.random.split(key)
         world, batch = world.collect(self.policy(state), Steps(self.steps_per_iteration), key_act)  # 4-9
         state, metrics = self.learn(state, batch, key_learn)  # 9-15
@@ -328,7 +343,7 @@ class Loop(eqx.Module):
             discount=self.discount,
             particles=self.particles,
             model_steps=self.plan_horizon if with_value and self.terminal_action == "actor" else None,
-            simulated=-(-self.simulated_per_step // self.cem_iterations) if self.replay_augmentation else 0,
+            simulated=self.simulated_an_iteration if self.replay_augmentation else 0,
         )
         return Planner(
             objective,
@@ -470,20 +485,45 @@ def check_task(settings: Loop, task: Task) -> None:
 def known_parts(settings: Any, task: Task) -> tuple[Any, Any]:
     """The task's own reward, if asked for, and its rule of termination, if known; else ``None``.
 
-    Raises :class:`SurefootError` if the reward is asked for and not known.
+    Raises :class:`SurefootError` if the reward is asked for and not known, or not for an environment that was
+    made as this one was.
     """
-    from surefoot.envs.known_rewards import known
+    from surefoot.envs.known_rewards import reward_of, termination_of
 
-    reward = known(task.name).reward if settings.reward_model == "known" else None
+    reward = None
+    if settings.reward_model == "known":
+        try:
+            reward = reward_of(task)
+        except SurefootError as error:
+            raise SurefootError(f"{error} Use reward_model learned.") from error
     try:
-        termination = known(task.name).termination if settings.termination_model == "auto" else None
+        termination = termination_of(task) if settings.termination_model == "auto" else None
     except SurefootError:
         termination = None
     return reward, termination
 
 
-def check_envs(settings: Any, world: Any) -> None:
-    """Raises :class:`SurefootError` if an iteration has fewer steps than there are environments."""
+def cautions(settings: Any, task: Task) -> dict[str, str]:
+    """Where a rule of termination that is known for the task's name does not hold for the task."""
+    from surefoot.envs.known_rewards import is_known, termination_of
+
+    if settings.termination_model != "auto" or not is_known(task.name):
+        return {}
+    try:
+        termination_of(task)
+    except SurefootError as error:
+        return {"ends in plans": f"{error} Plans go on where episodes may end (termination_model none)."}
+    return {}
+
+
+def check_world(settings: Any, world: Any) -> None:
+    """Raises :class:`SurefootError` if an iteration has fewer steps than there are environments, or if plans
+    would be judged by another reward than the critics learn."""
+    if settings.reward_model == "known" and isinstance(world, RelabelledWorld):
+        raise SurefootError(
+            "reward_model known is the environment's own, but the critics would learn from another reward "
+            "(--reward, --prior, relabel); let the model learn that one: reward_model learned."
+        )
     envs = getattr(world, "envs", 1)
     if settings.steps_per_iteration % envs:
         raise SurefootError(
@@ -549,3 +589,23 @@ def check_settings(settings: Loop) -> None:
         raise SurefootError("terminal none learns no value, so replay_augmentation is of no use.")
     if settings.replay_augmentation and settings.plan_every > 1:
         raise SurefootError("replay_augmentation needs a plan at every step; set plan_every to 1.")
+    if settings.replay_augmentation:
+        check_simulated(settings, model_steps)
+
+
+def check_simulated(settings: Loop, model_steps: int) -> None:
+    """Raises :class:`SurefootError` if the search meets fewer transitions than are asked for, or if those of
+    one iteration do not fit the buffer."""
+    candidates = settings.population + settings.sequences
+    met = model_steps * settings.members * settings.particles * candidates  # in one iteration of CEM
+    if settings.simulated_an_iteration > met:
+        raise SurefootError(
+            f"simulated_per_step = {settings.simulated_per_step} is more than the "
+            f"{settings.cem_iterations * met:,} transitions that a plan meets; lower it."
+        )
+    added = settings.steps_per_iteration * settings.cem_iterations * settings.simulated_an_iteration
+    if added > settings.simulated_capacity:
+        raise SurefootError(
+            f"simulated_capacity = {settings.simulated_capacity} is less than the {added:,} transitions that "
+            f"{settings.steps_per_iteration} steps add; raise it, or lower simulated_per_step."
+        )

@@ -32,7 +32,8 @@ from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.planning.loop import (
     MODEL_METRICS,
     Model,
-    check_envs,
+    cautions,
+    check_world,
     fit_settings,
     fitted,
     known_parts,
@@ -205,6 +206,14 @@ class Mbpo(eqx.Module):
             task,
         )
 
+    def check(self, world: Any) -> None:
+        """Raises :class:`SurefootError` if it cannot learn in this world."""
+        check_world(self, world)
+
+    def cautions(self, task: Task) -> dict[str, str]:
+        """What to warn of before a training, by what it is about."""
+        return cautions(self, task)
+
     def policy(self, state: State) -> WarmUp:
         return WarmUp(state.agent.actor, state.steps < self.warm_up)
 
@@ -214,7 +223,7 @@ class Mbpo(eqx.Module):
         return Mode(state.agent.actor)
 
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
-        check_envs(self, world)
+        check_world(self, world)
         key_act, key_learn = jax.random.split(key)
         world, batch = world.collect(self.policy(state), Steps(self.steps_per_iteration), key_act)  # 2
         state, metrics = self.learn(state, batch, key_learn)  # 3-5
