@@ -10,6 +10,7 @@ import pytest
 
 from oracles.dynamics import drifting, linear_ensemble
 from surefoot.algorithms.planning.objective import ModelObjective, actor_sequences, plan
+from surefoot.envs.known_rewards import KNOWN
 from surefoot.errors import SurefootError
 from surefoot.numerics.cem import Cem, middle
 
@@ -73,6 +74,33 @@ def test_a_learned_reward_is_the_models():
     model = linear_ensemble(np.zeros((2, 2, 2)), [[1.0, 3.0], [1.0, 5.0]], observation_size=1, rewards=True)
     objective = ModelObjective(model, discount=1.0)
     assert score(objective, jnp.zeros(1), NUMBERED).returns[0] == pytest.approx(5 * 4.0)
+
+
+def test_a_state_that_is_no_number_is_worth_none_whatever_is_known_of_it():
+    """The pendulum's rule takes it for a fall, with a reward of 0 (in version 4 of 1)."""
+    changes = np.zeros((1, 6, 4))
+    changes[0, 4, 1] = 1.0  # the first action moves the angle
+    changes[0, 5, 2] = 3e38  # the second breaks the model, if it is above 1.13
+    model = linear_ensemble(changes, np.zeros((1, 4)), observation_size=4, costs=0)
+    still, breaks, falls = [0.0, 0.0], [0.0, 2.0], [1.0, 0.0]
+    actions = [[still, still], [still, breaks], [breaks, still], [falls, still], [falls, breaks]]
+    for version, fallen in ((4, 1.0), (5, 0.0)):
+        known = KNOWN[f"InvertedPendulum-v{version}"]
+        objective = ModelObjective(model, reward=known.reward, termination=known.termination, discount=1.0)
+        found = score(objective, jnp.zeros(4), actions).returns
+        np.testing.assert_array_equal(found, [2.0, np.nan, np.nan, fallen, fallen])
+    # So the search drops and counts such candidates: of those drawn from [0, 2] a good third.
+    bounds = jnp.zeros(2), jnp.full(2, 2.0)
+    search = Cem(100, 10, 1)
+    made = jax.jit(lambda key: plan(objective, jnp.zeros(4), middle(*bounds, 1), bounds, key, search))
+    assert 25 < float(made(jax.random.key(0)).dropped) < 55
+
+
+def test_a_cost_of_what_is_no_number_keeps_no_limit():
+    model = linear_ensemble(np.full((1, 2, 1), 3e38), np.zeros((1, 1)), observation_size=1)
+    objective = ModelObjective(model, reward=power, cost=lambda s, a, after: jnp.zeros((*s.shape[:-1], 1)))
+    costs = score(objective, jnp.zeros(1), [[[0.0]], [[2.0]]]).costs
+    np.testing.assert_array_equal(costs, [[0.0], [np.nan]])
 
 
 # Particles ---------------------------------------------------------------------------------------------
@@ -286,5 +314,8 @@ def test_objectives_that_make_no_sense():
         ModelObjective(model, reward=power, particles=0)
     with pytest.raises(SurefootError, match="model_steps = 5 is out of range"):  # Q of an action not planned
         counted(value=tenfold, model_steps=5)
+    # 2 members, 4 particles, 5 steps
+    with pytest.raises(SurefootError, match=r"simulated = 41 is out of range; it must lie in \[0, 40\]"):
+        counted(particles=4, simulated=41)
     with pytest.raises(SurefootError, match="there are no simulated transitions"):
         counted(NUMBERED[:, :1], value=tenfold, simulated=3)

@@ -7,8 +7,10 @@ through every member with P particles each, and each particle stays with its mem
 
 A sequence's return is the mean of G over members and particles. k, the number of model steps, is H - 1 where
 the critic judges the last planned action (section 2.5.5), H where there is no terminal value. The reward of a
-step that terminates counts; later ones and Q do not. The cost of a sequence is the sum over its steps, the
-mean over a member's particles, and then the largest over members: pessimistic.
+step that terminates counts; later ones and Q do not. A sequence is worth no number if any of its particles
+comes, before its end, to a state that is none, whatever a known reward or rule says of it. The cost of a
+sequence is the sum over its steps, the mean over a member's particles, and then the largest over members:
+pessimistic.
 
 The first step is computed once for all particles of a member: they start in the same state, only their noise
 differs. No step is computed whose result is not used.
@@ -180,11 +182,15 @@ class ModelObjective(eqx.Module):
         reward = step.reward if self.reward is None else self.reward(*at)
         assert reward is not None  # __check_init__ has seen to it
         cost = step.cost if self.cost is None else self.cost(*at)
+        # A rule may turn what is no number into one: a state of NaN is a fall, say, that paid 1 before.
+        sound = jnp.all(jnp.isfinite(step.next_observation), axis=-1)
+        paid = jnp.where(sound, weight * reward, jnp.nan)
+        spent = jnp.where(sound[..., None], cost, jnp.nan)
         over = jnp.zeros_like(now.alive) if self.termination is None else self.termination(*at) > 0
         after = Rollouts(
             step.next_observation,
-            now.returns + jnp.where(now.alive, weight * reward, 0.0),
-            now.costs + jnp.where(now.alive[..., None], cost, 0.0),
+            now.returns + jnp.where(now.alive, paid, 0.0),
+            now.costs + jnp.where(now.alive[..., None], spent, 0.0),
             now.alive & ~over,
         )
         if not self.simulated:
@@ -240,9 +246,11 @@ def _each(action: Float[Array, "rows act"], members: int) -> Float[Array, "membe
 def draw(seen: tuple[Simulated, Array], key: PRNGKeyArray, count: int) -> Simulated:
     """``count`` of the transitions ``[k, E, rows]``, uniformly among those with a mask; none twice.
 
-    Where fewer have one, the rest of the rows have NaN as their reward.
+    Where fewer have one, the rest of the rows have NaN as their reward. :class:`SurefootError` if there are
+    fewer transitions than ``count`` in all.
     """
     steps, mask = seen
+    check_range("simulated", count, low=0, high=mask.size)
     luck = jnp.where(mask.ravel(), jax.random.uniform(key, (mask.size,)), -1.0)
     luckiest, chosen = jax.lax.top_k(luck, count)
     drawn = jax.tree.map(lambda x: x.reshape(mask.size, *x.shape[3:])[chosen], steps)
