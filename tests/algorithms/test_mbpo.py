@@ -20,6 +20,7 @@ from surefoot.errors import SurefootError
 from surefoot.task import Box, Discrete, Task
 from surefoot.training import checkpoint
 from surefoot.training.engine import engine_for
+from surefoot.worlds import make
 from surefoot.worlds.jax_world import JaxWorld
 
 TINY = Mbpo(
@@ -87,11 +88,13 @@ def test_rows_that_are_no_numbers_are_left_out_and_end_their_rollout() -> None:
     assert 80 - 2 * dropped <= len(kept.reward) <= 80 - dropped
 
 
-def test_a_rollout_ends_where_the_task_does() -> None:
-    """The pendulum has fallen beyond an angle of 0.2."""
+@pytest.mark.parametrize("reward", ["learned", "known"])
+def test_a_rollout_ends_where_the_task_does(reward: str) -> None:
+    """The pendulum has fallen beyond an angle of 0.2, for which it pays 0; the model says 0 of every step."""
     task = Task("InvertedPendulum-v5", Box((4,), (-9.0,) * 4, (9.0,) * 4), Box((1,), (-3.0,), (3.0,)))
-    settings = replace(TINY, rollout_schedule=(1.0, 3.0, 1.0, 2.0))
+    settings = replace(TINY, rollout_schedule=(1.0, 3.0, 1.0, 2.0), reward_model=reward)
     state = settings.init(task, jax.random.key(0))
+    drawn = 4 + (reward == "learned")
     angles = jnp.where(jnp.arange(512) % 2 == 0, 0.0, 0.5)  # every other state is one of after the fall
     replay = eqx.tree_at(
         lambda r: (r.data.observation, r.size),
@@ -103,10 +106,10 @@ def test_a_rollout_ends_where_the_task_does() -> None:
         state.model.ensemble,
         (
             jnp.zeros_like(state.model.ensemble.members.weights[-1]),
-            jnp.zeros_like(state.model.ensemble.members.biases[-1]).at[:, 5:].set(-50.0),
+            jnp.zeros_like(state.model.ensemble.members.biases[-1]).at[:, drawn:].set(-50.0),
         ),
     )
-    still = eqx.tree_at(lambda e: e.members.min_log_variance, still, jnp.full((3, 5), -50.0))
+    still = eqx.tree_at(lambda e: e.members.min_log_variance, still, jnp.full((3, drawn), -50.0))
     simulated, _ = mbpo.roll(
         settings, still, state.agent, replay, state.simulated, jnp.asarray(3), task, jax.random.key(2)
     )
@@ -115,6 +118,8 @@ def test_a_rollout_ends_where_the_task_does() -> None:
     fallen = np.asarray(simulated.data.observation)[:size, 1] > 0.2
     np.testing.assert_array_equal(terminated == 1, fallen)
     assert size == 3 * (40 - fallen.sum()) + fallen.sum() and 5 < fallen.sum() < 35
+    paid = np.asarray(simulated.data.reward)[:size]
+    np.testing.assert_allclose(paid, np.where(fallen, 0.0, 1.0) if reward == "known" else 0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,10 @@ def test_rollouts_grow_as_the_published_schedule_says(schedule: Any, lengths: di
     settings = Mbpo(rollout_schedule=schedule)
     found = {epoch: int(mbpo.rollout_length(settings, jnp.asarray(1000 * epoch))) for epoch in lengths}
     assert found == lengths
+    for length in found.values():  # what is kept is that of one epoch, and there is room for the longest
+        assert settings.kept(length) == 400_000 * length <= settings.simulated_capacity
     assert settings.simulated_capacity == 400_000 * int(schedule[1])
+    assert replace(settings, simulated_epochs=3).kept(2) == 3 * 800_000
 
 
 def test_batches_are_mostly_of_the_model() -> None:
@@ -142,6 +150,54 @@ def test_batches_are_mostly_of_the_model() -> None:
 
     batch = mbpo.mixed(buffer(0.0), buffer(1.0), jax.random.key(0), 256, 0.05)
     assert batch.reward.shape == (256,) and float(batch.reward.sum()) == 244
+
+
+def test_a_buffer_gives_its_newest_rows_alone_if_asked() -> None:
+    numbered = eqx.tree_at(
+        lambda r: (r.data.reward, r.size, r.position),
+        Replay.create(Line().task, 64),
+        (jnp.arange(64.0), jnp.asarray(64, jnp.int32), jnp.asarray(10, jnp.int32)),
+    )
+    found = numbered.sample(jax.random.key(0), 1000, 20).reward
+    assert set(np.asarray(found).astype(int)) == {*range(54, 64), *range(10)}
+    for enough in (64, 100):  # what is not left out changes nothing
+        all_of_them = numbered.sample(jax.random.key(0), 1000, enough)
+        assert both.same_bits(all_of_them, numbered.sample(jax.random.key(0), 1000))
+    part = eqx.tree_at(lambda r: r.size, numbered, jnp.asarray(10, jnp.int32))
+    assert set(np.asarray(part.sample(jax.random.key(0), 1000, 4).reward).astype(int)) == {6, 7, 8, 9}
+
+
+def test_stale_rollouts_are_not_learned_from() -> None:
+    """There is room for rollouts of 3 steps; while they have 1 step, what an epoch of these fills is used.
+    Old rows whose reward is no number would tell."""
+    settings = replace(TINY, rollout_schedule=(1.0, 3.0, 9.0, 10.0), warm_up=20, model_epochs=2)
+    world = JaxWorld.create(Line(), 2, jax.random.key(0))
+    state = settings.init(world.task, jax.random.key(1))
+    room = settings.simulated_capacity
+    assert room == 120
+    stale = eqx.tree_at(
+        lambda r: (r.data.reward, r.size),
+        state.simulated,
+        (jnp.full(room, jnp.nan), jnp.asarray(room, jnp.int32)),
+    )
+    state = eqx.tree_at(lambda s: s.simulated, state, stale)
+    state, world, metrics = settings.iteration(state, world, jax.random.key(2))
+    assert float(metrics["simulated"]) == 40 and int(state.simulated.size) == room
+    assert np.isnan(np.asarray(state.simulated.data.reward)).sum() == 80
+    assert np.isfinite(float(metrics["critic_loss"]))
+
+
+def test_trains_in_mujoco() -> None:
+    pytest.importorskip("mujoco")
+    world: Any = make("gymnasium:InvertedPendulum-v5", envs=1)
+    settings = replace(TINY, reward_model="known", model_epochs=2, warm_up=40)
+    state = settings.init(world.task, jax.random.key(0))
+    for i in range(4):
+        state, world, metrics = settings.iteration(state, world, jax.random.key(i))
+    assert np.isfinite(float(metrics["critic_loss"])) and int(state.steps) == 80
+    # Three fits, each with 40 rollouts of a step; the buffer has room for one round of them.
+    assert int(state.simulated.size) == 40 and float(metrics["rollout_length"]) == 1
+    np.testing.assert_array_equal(state.simulated.data.reward, 1 - state.simulated.data.terminated)
 
 
 def test_it_learns_and_resumes_to_the_bit(tmp_path: Any) -> None:

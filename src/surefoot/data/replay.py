@@ -93,7 +93,10 @@ class Replay(eqx.Module):
             jnp.minimum(self.size + count, self.capacity),
         )
 
-    def sample(self, key: PRNGKeyArray, n: int) -> Transition:
-        """``n`` transitions, uniformly with replacement."""
-        rows = jax.random.randint(key, (n,), 0, jnp.maximum(self.size, 1))
+    def sample(self, key: PRNGKeyArray, n: int, newest: Int[Array, ""] | int | None = None) -> Transition:
+        """``n`` transitions, uniformly with replacement; of the ``newest`` ones alone, if that is given."""
+        count = self.size if newest is None else jnp.minimum(self.size, newest)
+        rows = jax.random.randint(key, (n,), 0, jnp.maximum(count, 1))
+        if newest is not None:  # where they are all that there are, rows stay what they are without it
+            rows = jnp.where(count < self.size, (self.position - count + rows) % self.capacity, rows)
         return jax.tree.map(lambda ring: ring[rows], self.data)

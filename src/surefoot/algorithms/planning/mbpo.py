@@ -9,8 +9,9 @@ Box, in the paper's words (its Algorithm 2), with the line numbers of the code:
   5  G gradient updates of the policy (SAC) on batches that are mostly from D_model
 
 The settings are those of the authors' program for HalfCheetah; the other tasks differ as docs/loop.md says. k
-grows with the epochs as ``rollout_schedule`` says. Members are drawn anew for each row and step (TS1). A
-rollout ends where the task's rule is known to end it; where none is known, it does not.
+grows with the epochs as ``rollout_schedule`` says, and what is kept of D_model with it. Members are drawn
+anew for each row and step (TS1). A rollout ends where the task's rule is known to end it; where none is
+known, it does not.
 
 Departures: the members see the same transitions in orders of their own, where the program draws a bootstrap
 sample for each; transitions that are held out stay held out in later fits; the best members are those that
@@ -171,9 +172,14 @@ class Mbpo(eqx.Module):
 
     @property
     def simulated_capacity(self) -> int:
-        """Of D_model: what ``simulated_epochs`` epochs of the longest rollouts fill; one round at least."""
+        """Room in D_model: for what is kept of the longest rollouts."""
+        return int(self.kept(self.longest))
+
+    def kept(self, length: Any) -> Any:
+        """Rows of D_model, the newest, that are learned from after rollouts of ``length``: what
+        ``simulated_epochs`` epochs of them fill, and one round at least."""
         rounds = max(1, self.simulated_epochs * self.epoch_steps // self.model_every)
-        return rounds * self.rollouts * self.longest
+        return rounds * self.rollouts * length
 
     @property
     def updates(self) -> int:
@@ -246,10 +252,11 @@ class Mbpo(eqx.Module):
         )  # 4
         rolled = jnp.where(due, length.astype(jnp.float32), state.rollout_length)
         dropped = jnp.where(due, dropped, state.dropped)
-        agent, metrics = improve(self, state.agent, replay, simulated, key_agent)  # 5
+        kept = self.kept(rolled.astype(jnp.int32))
+        agent, metrics = improve(self, state.agent, replay, simulated, kept, key_agent)  # 5
         metrics |= episode_metrics(batch, state.task.constraints) | model.metrics
         metrics |= {"rollout_length": rolled, "plan_dropped": dropped}
-        metrics["simulated"] = simulated.size.astype(jnp.float32)
+        metrics["simulated"] = jnp.minimum(simulated.size, kept).astype(jnp.float32)
         return State(agent, model, replay, simulated, rolled, dropped, steps, state.task), metrics
 
 
@@ -307,25 +314,41 @@ def roll(
 
 
 def improve(
-    settings: Mbpo, agent: sac.Agent, replay: Replay, simulated: Replay, key: PRNGKeyArray
+    settings: Mbpo,
+    agent: sac.Agent,
+    replay: Replay,
+    simulated: Replay,
+    kept: Int[Array, ""],
+    key: PRNGKeyArray,
 ) -> tuple[sac.Agent, Metrics]:
-    """G updates an environment step by SAC, none before the first rollouts; metrics are their means."""
+    """G updates an environment step by SAC, none before the first rollouts; metrics are their means.
+
+    Of ``simulated`` the newest ``kept`` are used.
+    """
     inner = settings.off_policy_settings
     enabled: Bool[Array, ""] = simulated.size > 0
 
     def step(agent: sac.Agent, key: PRNGKeyArray) -> tuple[sac.Agent, Metrics]:
         key_batch, key_step = jax.random.split(key)
-        batch = mixed(replay, simulated, key_batch, settings.batch_size, settings.real_share)
+        batch = mixed(replay, simulated, key_batch, settings.batch_size, settings.real_share, kept)
         return sac.gradient_step(inner, agent, batch, key_step)
 
     return sac.repeat(step, agent, key, settings.updates, enabled=enabled)
 
 
-def mixed(replay: Replay, simulated: Replay, key: PRNGKeyArray, n: int, real_share: float) -> Transition:
-    """A batch with floor(real_share n) transitions of the environment, the rest of the model."""
+def mixed(
+    replay: Replay,
+    simulated: Replay,
+    key: PRNGKeyArray,
+    n: int,
+    real_share: float,
+    kept: Int[Array, ""] | int | None = None,
+) -> Transition:
+    """A batch with floor(real_share n) transitions of the environment, the rest of the model, of which the
+    newest ``kept`` are used (all if not given)."""
     key_real, key_model = jax.random.split(key)
     real = math.floor(real_share * n)
-    parts = replay.sample(key_real, real), simulated.sample(key_model, n - real)
+    parts = replay.sample(key_real, real), simulated.sample(key_model, n - real, kept)
     return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
 
 
