@@ -16,6 +16,7 @@ import side_by_side as both
 from oracles.deterministic_control import Lqr
 from surefoot.algorithms.planning import loop
 from surefoot.algorithms.planning.loop import Loop, State
+from surefoot.algorithms.planning.mbpo import Mbpo
 from surefoot.algorithms.planning.planner import Memory, Planner
 from surefoot.algorithms.rl import td3
 from surefoot.data.replay import Replay, Transition
@@ -29,7 +30,9 @@ from surefoot.training.engine import engine_for
 from surefoot.training.fit import fit
 from surefoot.training.metrics import faults
 from surefoot.training.policy_io import load_policy
+from surefoot.worlds import hosted, make
 from surefoot.worlds.jax_world import JaxWorld
+from surefoot.worlds.relabel import relabel
 from surefoot.worlds.world import Steps
 
 PROBLEM = Lqr()
@@ -354,6 +357,94 @@ def test_random_actions_come_first_and_nothing_is_planned_for_them() -> None:
     assert isinstance(after.memory, Memory)
 
 
+# What is taken for what -------------------------------------------------------------------------------
+
+
+def remembering(reward: float) -> Replay:
+    """64 real or simulated transitions of :class:`Line` with that reward."""
+    rng = np.random.default_rng(0)
+    x, u = (jnp.asarray(rng.uniform(-1, 1, (64, 1)), jnp.float32) for _ in range(2))
+    after, none = PROBLEM.a * x + PROBLEM.b * u, jnp.zeros((64, 0))
+    rows = Transition(x, u, jnp.full(64, reward), none, after, jnp.zeros(64))
+    return Replay.create(Line().task, 64).add_some(rows, jnp.ones(64, bool))
+
+
+def improved(settings: Loop, real: float, simulated: float | None = None) -> tuple[Any, Any, Any]:
+    """Agent before and after some updates, and their metrics."""
+    before = settings.init(Line().task, jax.random.key(0)).agent
+    other = None if simulated is None else remembering(simulated)
+    given = before, remembering(real), other, jax.random.key(1), jnp.asarray(True)
+    after, metrics = loop.improve(settings, *given)
+    return before, after, metrics
+
+
+@pytest.mark.parametrize("method", ["td3", "sac"])
+def test_updates_leave_a_random_policy_alone_and_move_a_learned_one(method: str) -> None:
+    for terminal, moves in (("random", False), ("learned", True)):
+        settings = replace(
+            TINY, terminal=terminal, actor_sequences=None, off_policy=method, steps_per_iteration=4
+        )
+        before, after, _ = improved(settings, real=1.0)
+        assert not both.same_bits(after.critics, before.critics)
+        assert both.same_bits(after.actor, before.actor) != moves
+
+
+def test_updates_learn_from_simulated_transitions_in_their_share() -> None:
+    """Rewards that are no numbers tell which ones were met."""
+    nothing = float("nan")
+    for share, real, simulated in ((1.0, nothing, 1.0), (0.0, 1.0, nothing)):
+        settings = replace(TINY, replay_augmentation=True, simulated_share=share, simulated_capacity=2000)
+        _, _, metrics = improved(settings, real, simulated)
+        assert np.isfinite(float(metrics["critic_loss"]))
+    _, _, metrics = improved(replace(settings, simulated_share=0.3), 1.0, nothing)
+    assert np.isnan(float(metrics["critic_loss"]))
+
+
+def test_the_critic_at_the_end_is_the_one_that_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    x, u = (jnp.asarray(rng.uniform(-1, 1, (50, 1)), jnp.float32) for _ in range(2))
+    expected = {"first": lambda q: q[0], "min": lambda q: q.min(axis=0), "mean": lambda q: q.mean(axis=0)}
+    for which, of in expected.items():
+        settings = replace(TINY, terminal_critic=which)
+        state = settings.init(Line().task, jax.random.key(0))
+        value = settings.planner(state).objective.value
+        assert value is not None
+        q = np.asarray(state.agent.critics(x, u))
+        assert 0 < (q[0] < q[1]).sum() < 50  # neither is the smaller one everywhere
+        np.testing.assert_allclose(value(x, u), of(q), rtol=1e-6)
+
+
+def test_limits_are_kept_with_costs_that_were_learned() -> None:
+    """The cost is the action where it is above 0. From x < 0 the best action is above 0, so that keeping to
+    the limit of 0.1 in each step is against the reward."""
+    settings = replace(TINY, plan_cost_limits=(0.1,), cost_hidden=(16,))
+    world = JaxWorld.create(Line(costs=True), 2, jax.random.key(0))
+    engine = engine_for(settings, world, None, (0,), 20)
+    tree, metrics, _ = engine.run(engine.start(), 0)
+    # Ten steps an episode; random actions cost 0.25 a step.
+    assert metrics["cost/up"][:4].mean() > 1.8 and metrics["cost/up"][-4:].mean() < 1.0
+    assert np.isnan(metrics["plan_feasible"][:4]).all() and (metrics["plan_feasible"][4:] < 1).all()
+    planner = settings.planner(jax.tree.map(lambda x: x[0], tree["state"]))
+    u = closed_loop(planner, jnp.asarray(-0.9), 3)[1]
+    assert np.maximum(u, 0).max() < 0.25  # without a limit it would begin with 0.71
+
+
+def test_trains_in_mujoco_and_the_planner_compiles_once() -> None:
+    """Also where the model is fitted between two plans, and where random actions come first."""
+    pytest.importorskip("mujoco")
+    world: Any = make("gymnasium:InvertedPendulum-v5", envs=1)
+    settings = replace(TINY, steps_per_iteration=10, warm_up=20, model_every=20, model_epochs=2)
+    state = settings.init(world.task, jax.random.key(0))
+    programs, losses = [], []
+    for i in range(6):
+        state, world, metrics = settings.iteration(state, world, jax.random.key(i))
+        programs.append(hosted._act_with._cache_size())
+        losses.append(float(metrics["model_loss"]))
+    assert int(state.steps) == 60 and len(set(losses[1:])) == 3  # fitted after 20, 40 and 60 steps
+    assert np.isfinite(float(metrics["critic_loss"])) and np.isfinite(float(metrics["plan_elite_return"]))
+    assert len(set(programs)) == 1
+
+
 # What is refused ---------------------------------------------------------------------------------------
 
 
@@ -382,11 +473,29 @@ def test_random_actions_come_first_and_nothing_is_planned_for_them() -> None:
         ({"simulated_share": 1.5}, "simulated_share"),
         ({"updates_per_step": 0.01}, "updates_per_step"),
         ({"model_patience": 3}, "holdout"),
+        # 4 model steps x 5 members x 4 particles x 105 candidates x 5 iterations
+        ({"replay_augmentation": True, "simulated_per_step": 42_001}, "more than the 42,000 transitions"),
+        ({"replay_augmentation": True, "simulated_capacity": 49}, "49 is less than the 50 transitions"),
     ],
 )
 def test_settings_that_cannot_work_are_named(options: dict[str, Any], said: str) -> None:
     with pytest.raises(SurefootError, match=said):
         Loop(**options)
+
+
+def test_as_many_simulated_transitions_as_there_are_can_be_asked_for() -> None:
+    """And as many kept as a step adds; where none are asked for neither number matters."""
+    Loop(replay_augmentation=True, simulated_per_step=42_000, simulated_capacity=42_000)
+    Loop(replay_augmentation=True, simulated_capacity=50)
+    Loop(simulated_per_step=42_001, simulated_capacity=49)
+    # 1 model step x 2 members x 26 candidates x 3 iterations; it is enough to trace a plan
+    settings = replace(TINY, replay_augmentation=True, simulated_per_step=156, simulated_capacity=3120)
+    planner = settings.planner(settings.init(Line().task, jax.random.key(0)))
+    given = planner.memory(), jnp.zeros(1), jax.random.key(0)
+    assert eqx.filter_eval_shape(planner.act_with, *given)[1].simulated.reward.shape == (156,)
+    more = replace(planner, objective=replace(planner.objective, simulated=156 // 3 + 1))
+    with pytest.raises(SurefootError, match="simulated = 53"):
+        eqx.filter_eval_shape(more.act_with, *given)
 
 
 SPACE = Box((1,), (-9.0,), (9.0,))
@@ -427,3 +536,34 @@ def test_known_rewards_and_ends_are_taken_where_they_are_known() -> None:
     assert usual.objective.reward is None and none.objective.termination is None
     assert bool(usual.objective.termination(fallen, jnp.zeros(1), fallen))  # type: ignore[misc]
     assert float(known.objective.reward(fallen, jnp.zeros(1), fallen)) == 0.0  # type: ignore[misc]
+
+
+def made(**options: Any) -> Any:
+    pytest.importorskip("mujoco")
+    return make("gymnasium:Hopper-v5", envs=1, **options)
+
+
+def test_what_is_known_is_not_taken_for_an_environment_with_other_rules() -> None:
+    """It is told; a known reward is refused."""
+    settings = replace(TINY, steps_per_iteration=2)
+    other = made(terminate_when_unhealthy=False)
+    state = settings.init(made().task, jax.random.key(0))
+    assert settings.planner(state).objective.termination is not None and settings.cautions(made().task) == {}
+    assert settings.planner(settings.init(other.task, jax.random.key(0))).objective.termination is None
+    assert replace(settings, termination_model="none").cautions(other.task) == {}
+    (told,) = settings.cautions(other.task).values()
+    assert "was made with terminate_when_unhealthy" in told and "termination_model none" in told
+    with pytest.raises(SurefootError, match=r"known reward need not hold\. Use reward_model learned"):
+        replace(settings, reward_model="known").init(other.task, jax.random.key(0))
+
+
+@pytest.mark.parametrize("prior", [None, 0.1])
+def test_a_known_reward_is_refused_where_another_is_learned(tmp_path: Path, prior: float | None) -> None:
+    world = relabel(made(), lambda s: s[..., 0], prior_weight=prior)
+    for learner in (replace(TINY, steps_per_iteration=2), Mbpo(hidden=(4,), model_hidden=(4,))):
+        learner.check(world)
+        known = replace(learner, reward_model="known")
+        known.check(made())
+        with pytest.raises(SurefootError, match="the critics would learn from another reward"):
+            fit(known, world, steps=2, run=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
