@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from probe.playing import collect
 from surefoot.data.trajectories import Trajectories
 from surefoot.envs.env import StepResult
+from surefoot.evaluation import evaluate
 from surefoot.networks.policies import WarmUp
 from surefoot.task import Box, Task
 from surefoot.worlds.gym_world import GymWorld
@@ -42,6 +43,29 @@ class Counting(eqx.Module):
 
     def uniform(self, observation, key):
         return jax.random.uniform(key, (1,))
+
+
+class Told(eqx.Module):
+    """How many steps the episode has had, in the two forms in which planners are told of."""
+
+    report: dict[str, Any]
+
+
+class Telling(eqx.Module):
+    """Acts by nothing, and reports what it is asked to."""
+
+    dropped: Any
+    limits: tuple[float, ...] | None = eqx.field(static=True, default=(1.0,))
+
+    def memory(self) -> Any:
+        return Told({"plan_dropped": jnp.zeros(()), "plan_feasible": jnp.asarray(0.25)})
+
+    def act(self, observation, key):
+        return self.act_with(self.memory(), observation, key)[0]
+
+    def act_with(self, memory, observation, key):
+        before = memory.report
+        return jnp.zeros(1), Told(before | {"plan_dropped": before["plan_dropped"] + self.dropped})
 
 
 class Forgetful(eqx.Module):
@@ -203,3 +227,26 @@ def test_a_random_phase_leaves_the_memory_as_it_is() -> None:
             expected += 1
             assert counted[t, env] == expected
             expected = 0 if done[t, env] else expected
+
+
+@pytest.mark.parametrize(("kind", "envs"), [("jax", 3), ("gym", 2), ("vector", 1)])
+def test_what_a_memory_reports_of_each_step_is_kept_of_episodes(kind: str, envs: int) -> None:
+    """And where an evaluation reads it: candidates of planners that were dropped, and that were feasible."""
+    world = world_of(kind, envs)
+    _, batch = collect(world, Telling(jnp.asarray(2.0)), Episodes(5), jax.random.key(1))
+    assert batch.memory is None and batch.report is not None
+    valid, lengths = np.asarray(batch.valid), np.asarray(batch.totals.length)
+    assert len(set(valid.sum(axis=0).tolist())) > 1
+    np.testing.assert_array_equal(np.asarray(batch.report["plan_dropped"])[valid], 2 * lengths[valid])
+
+    def measured(policies: Any) -> Any:
+        return evaluate._measure(world, policies, episodes=5, mode="sample", seed=0, seeds=(3, 4))
+
+    _, tables, warnings, notes = measured(Telling(jnp.array([0.0, 2.0])))
+    # The mean over a seed's episodes of 2 (1 + ... + n) / n, for episodes of n steps.
+    expected = np.mean(tables[""].lengths[1] + 1)
+    (told,) = warnings
+    assert told.startswith(f"plans dropped, seed 4: {expected:.3g} candidates a step were dropped")
+    assert "plan_feasible: 25.0 % of the plans that were weighed kept the planner's limits." in notes
+    *_, warnings, notes = measured(Telling(jnp.zeros(2), limits=None))
+    assert warnings == [] and not any("plan_feasible" in note for note in notes)

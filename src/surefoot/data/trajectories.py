@@ -51,6 +51,9 @@ class Trajectories(eqx.Module):
     memory: Any = None
     """What the policy remembered after each step ``[time, envs, ...]``; only of policies that do, and only
     where steps were asked for."""
+    report: dict[str, Float[Array, "*time_envs"]] | None = None
+    """Numbers that the memory reports of each step by name (``report`` of a planner's), only where episodes
+    were asked for: they are few, while a memory of every step of an episode may be large."""
 
     @property
     def done(self) -> Bool[Array, "*time_envs"]:

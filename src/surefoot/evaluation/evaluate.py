@@ -18,6 +18,7 @@ from surefoot.evaluation.episodes import EpisodeTable, summarise
 from surefoot.evaluation.safety import ENOUGH, Evidence, evidence, limits_of, while_training
 from surefoot.evaluation.statistics import Estimate
 from surefoot.task import Box, Task
+from surefoot.training.metrics import faults
 from surefoot.training.run import Run, atomic_write, write_json
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def _measure(
 ) -> tuple[dict[str, Estimate], dict[str, EpisodeTable], list[str], list[str]]:
     import jax
 
-    from surefoot.evaluation.rollouts import rollout
+    from surefoot.evaluation.rollouts import played
 
     task = world.task
     island = _island(world)
@@ -280,7 +281,10 @@ def _measure(
         for index, (place, where) in enumerate(places.items()):
             prefix = ("greedy_" if mode == "both" and each_mode == "greedy" else "") + place
             key = jax.random.fold_in(jax.random.key(seed), index)
-            found = rollout(where, policies, episodes, key, each_mode, keep)
+            found, report = played(where, policies, episodes, key, each_mode, keep)
+            named = [str(row) for row in range(found.seeds)] if seeds is None else [str(s) for s in seeds]
+            warnings += _of_dropped(report, named)
+            notes += _of_feasible(report, getattr(policies, "limits", None), place)
             against = task.limits if limits is None else limits
             metrics |= summarise(found, task.constraints, task.reports_success, prefix, against, tail)
             tables[prefix] = found
@@ -289,13 +293,30 @@ def _measure(
                 metrics[prefix + "way_left"] = tables_of.way_left(passed)
                 lost = tables_of.collapsed(passed)
                 if lost:
-                    named = [str(seeds[row] if seeds else row) for row in lost]
+                    which = [named[row] for row in lost]
                     warnings.append(
-                        f"mode collapse ({prefix + 'way_left'}): seed{'s' * (len(named) > 1)} "
-                        f"{', '.join(named)} take one of the two ways around the island in less than "
+                        f"mode collapse ({prefix + 'way_left'}): seed{'s' * (len(which) > 1)} "
+                        f"{', '.join(which)} take one of the two ways around the island in less than "
                         "10 % of their successful episodes"
                     )
     return metrics, tables, warnings, notes
+
+
+def _of_dropped(report: Mapping[str, np.ndarray], seeds: Sequence[str]) -> list[str]:
+    """Warnings of plans that were no numbers; ``report`` holds means of episodes ``[seeds, episodes]``."""
+    if "plan_dropped" not in report:
+        return []
+    told = faults({"plan_dropped": report["plan_dropped"].mean(axis=1)}, seeds)
+    return [f"{about}: {text}" for about, text in told.items()]
+
+
+def _of_feasible(report: Mapping[str, np.ndarray], limits: Any, place: str) -> list[str]:
+    """How many candidates kept the limits of a planner that has any."""
+    if limits is None or "plan_feasible" not in report:
+        return []
+    where = " from the test starts" if place else ""
+    share = 100 * float(np.mean(report["plan_feasible"]))
+    return [f"plan_feasible{where}: {share:.1f} % of the plans that were weighed kept the planner's limits."]
 
 
 def maze_positions(observations: np.ndarray) -> np.ndarray:

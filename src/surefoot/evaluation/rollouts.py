@@ -57,6 +57,19 @@ def rollout(
     ``fold_in(key, i)``, so that two methods which are given the same key meet the same starts.
     The paths of the first ``keep`` episodes of each seed are kept (``None``: all).
     """
+    return played(world, policies, episodes, key, mode, keep)[0]
+
+
+def played(
+    world: World,
+    policies: PyTree,
+    episodes: int,
+    key: PRNGKeyArray,
+    mode: str = "sample",
+    keep: int | None = None,
+) -> tuple[EpisodeTable, dict[str, np.ndarray]]:
+    """As :func:`rollout`, and what the policies' memories report: means over the steps of each episode, by
+    name, ``[seeds, episodes]``; nothing for policies that report nothing."""
     check_range("episodes", episodes, low=1)
     if mode not in MODES:
         raise unknown("mode", mode, MODES)
@@ -80,7 +93,8 @@ def rollout(
             key_fresh, key_play = jax.random.split(keys[index])
             _, batch = world.fresh(key_fresh).collect(policy, Episodes(episodes), key_play)
             rows.append(_columns(jax.tree.map(np.asarray, batch), kept, np))
-    return _join(rows)
+    reports = [row.pop("report") for row in rows]
+    return _join(rows), {name: np.stack([each[name] for each in reports]) for name in reports[0]}
 
 
 @eqx.filter_jit
@@ -115,7 +129,16 @@ def _columns(batch: Trajectories, keep: int, xp: ModuleType) -> dict[str, Any]:
         "violating_steps": batch.totals.violating_steps[last, column],
         "paths": xp.swapaxes(seen[index, column[None, :keep]], 0, 1),
         "path_violations": xp.swapaxes(violations, 0, 1),
+        "report": {name: _mean(x, batch.valid, xp) for name, x in (batch.report or {}).items()},
     }
+
+
+def _mean(values: Any, valid: Any, xp: ModuleType) -> Any:
+    """Of each column, over what is valid and a number; NaN where nothing is."""
+    counts = valid & xp.isfinite(values)
+    number = xp.sum(counts, axis=0)
+    total = xp.sum(xp.where(counts, values, 0.0), axis=0)
+    return xp.where(number > 0, total / xp.maximum(number, 1), xp.nan)
 
 
 def _join(rows: list[dict[str, np.ndarray]]) -> EpisodeTable:

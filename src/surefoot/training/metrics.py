@@ -287,7 +287,7 @@ def _limit_never_kept(mine: Series) -> str | None:
     )
 
 
-def faults(values: Mapping[str, np.ndarray], seeds: Sequence[int]) -> dict[str, str]:
+def faults(values: Mapping[str, np.ndarray], seeds: Sequence[int | str]) -> dict[str, str]:
     """What is wrong in the numbers of one block ``[seeds]`` at any time of a run, by what it is about."""
     dropped = {
         f"plans dropped, seed {seed}": (

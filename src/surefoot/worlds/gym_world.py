@@ -195,6 +195,8 @@ class GymWorld:
         playing = np.ones(len(envs), bool)
         while playing.any():
             actions = actor.act(now.observation, episode, now.length, now.length == 0)
+            rows = np.flatnonzero(playing)
+            record.write_report(now.length[rows], episode[rows], actor.memory, rows)
             for i in np.flatnonzero(playing).tolist():
                 t = int(now.length[i])
                 if t >= ENDLESS:

@@ -19,7 +19,7 @@ from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.errors import SurefootError
 from surefoot.task import Discrete, Task
 from surefoot.worlds.gym_adapter import Outcome
-from surefoot.worlds.world import Acts, act_with, memory_of
+from surefoot.worlds.world import Acts, act_with, memory_of, report_of
 
 START, STEPS, EPISODES = 0, 1, 2  # keep the seeds of the three kinds of reset apart
 FIRST_GUESS = 128
@@ -236,6 +236,7 @@ class Record:
             "any_violating_steps": zeros((), np.int32),
         }
         self.memories: list[Any] = []
+        self.reports: dict[str, np.ndarray] = {}
 
     @property
     def longest(self) -> int:
@@ -261,6 +262,14 @@ class Record:
         if memory is not None:
             self.memories.append(memory)
 
+    def write_report(self, times: np.ndarray, columns: np.ndarray, memory: Any, rows: np.ndarray) -> None:
+        """What the memory of ``rows`` reports of a step, at ``[times, columns]``; NaN where nothing was."""
+        for name, values in (report_of(memory) or {}).items():
+            while times.max() >= len(self.steps["valid"]):
+                self.double()
+            empty = np.full(self.steps["valid"].shape, np.nan, np.float32)
+            self.reports.setdefault(name, empty)[times, columns] = np.asarray(values)[rows]
+
     def trajectories(self, time: int) -> Trajectories:
         """The first ``time`` steps; columns that ended before are padded."""
         steps = {name: values[:time] for name, values in self.steps.items()}
@@ -278,12 +287,15 @@ class Record:
             **on_device,
             totals=Totals(**{name: jnp.asarray(values) for name, values in totals.items()}),
             memory=memory,
+            report={name: jnp.asarray(values[:time]) for name, values in self.reports.items()} or None,
         )
 
     def double(self) -> None:
         for arrays in (self.steps, self.totals):
             for name, values in arrays.items():
                 arrays[name] = np.concatenate([values, np.zeros_like(values)])
+        for name, values in self.reports.items():
+            self.reports[name] = np.concatenate([values, np.full_like(values, np.nan)])
 
 
 def power_of_two(n: int) -> int:

@@ -13,7 +13,7 @@ from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.envs.env import JaxEnv
 from surefoot.errors import SurefootError
 from surefoot.task import Task
-from surefoot.worlds.world import Acts, Episodes, Steps, act_with, memory_of
+from surefoot.worlds.world import Acts, Episodes, Steps, act_with, memory_of, report_of
 
 _Standing = tuple[Any, Totals, Any]
 """States, totals and memories of environments."""
@@ -116,6 +116,7 @@ class JaxWorld(eqx.Module):
                 valid=jnp.ones(envs, bool),
                 totals=totals,
                 memory=memory if autoreset else None,
+                report=None if autoreset else report_of(memory),
             )
             if autoreset:
                 done = result.terminated | result.truncated

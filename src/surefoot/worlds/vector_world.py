@@ -210,6 +210,7 @@ class VectorWorld:
                     f"An episode of '{self.task.name}' did not end in {ENDLESS} steps; give horizon=STEPS."
                 )
             times, columns = now.length[rows].astype(int), episode[rows]
+            record.write_report(times, columns, actor.memory, rows)
             ended = rows[self._play(env, now, actions, record, times, columns, rows)]
             again = ended[: n - following]
             playing[ended[len(again) :]] = False

@@ -59,7 +59,10 @@ class Remembers(Protocol):
         ...
 
     def act_with(self, memory: Any, observation: Array, key: PRNGKeyArray) -> tuple[Array, Any]:
-        """Action for one observation, and the memory after it, of the same form."""
+        """Action for one observation, and the memory after it, of the same form.
+
+        Numbers by name in an attribute ``report`` of the memory are kept of every step of an evaluation.
+        """
         ...
 
 
@@ -82,6 +85,11 @@ class World(Protocol):
     def fresh(self, key: PRNGKeyArray) -> World:
         """The same world with every environment reset."""
         ...
+
+
+def report_of(memory: Any) -> dict[str, Float[Array, " envs"]] | None:
+    """Numbers by name that a memory ``[envs, ...]`` reports of the step: its ``report``, if it has one."""
+    return getattr(memory, "report", None)
 
 
 def memory_of(policy: Acts, envs: int, before: Any = None) -> Any:
