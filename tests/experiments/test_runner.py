@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from surefoot.errors import SurefootError
-from surefoot.experiments import Cell, pools
+from surefoot.experiments import Cell, pages, pools
 from surefoot.experiments.pools import Job, Ray, pack, run_remotely, unpack
 from surefoot.experiments.results import read_json, read_summary, versions
 from surefoot.experiments.runner import Progress, Speed, borrow, clock, look, run, size, steps_done
@@ -113,6 +113,16 @@ def test_records_of_the_same_cells_are_borrowed_from_other_experiments(program, 
     told = {"group": "mine", "published": {"return": 3.0}}
     assert found["s/a"] == ours["s/a"] | told and found["s/c"]["group"] == "main"
     assert [r["cell"] for r in read_summary(Path("results/other/smoke/summary.json"))] == list(found)
+    # Its own record of an earlier version gives way to one of the present version.
+    path = Path("results/other/smoke/summary.json")
+    text = json.loads(path.read_text())
+    old = next(r for r in (text["records"] if isinstance(text, dict) else text) if r["cell"] == "s/a")
+    old |= {"digest": "of before", "metrics": {}}
+    path.write_text(json.dumps(text))
+    assert "`s/a`" in pages.make_again(grouped, read_summary(path), "smoke").partition("earlier version")[2]
+    again = {record["cell"]: record for record in borrow(grouped, "smoke", "results")}
+    assert again == found
+    assert "earlier version" not in pages.make_again(grouped, read_summary(path), "smoke")
     # Another cell of that name is not.
     run(dataclasses.replace(make(c={}), name="third"), "smoke", progress=False)
     third = change(dataclasses.replace(whole, name="third"), episodes=20)

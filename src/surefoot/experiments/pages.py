@@ -93,9 +93,16 @@ def every_verdict(found: Sequence[Claim]) -> str:
 
 
 def make_again(experiment: Experiment, records: Sequence[Record], scale: str) -> str:
-    """The section that says how, and which cells have not been run."""
-    have = {record["cell"] for record in records}
-    missing = [cell.name for cell in experiment.cells(scale) if cell.name not in have]
+    """The section that says how, which cells have not been run, and which would be run again."""
+    from surefoot.experiments.runner import digest_of
+
+    have = {record["cell"]: record.get("digest") for record in records}
+    missing, stale = [], []
+    for cell in experiment.cells(scale):
+        if cell.name not in have:
+            missing.append(cell.name)
+        elif have[cell.name] is not None and digest_of(cell) not in (None, have[cell.name]):
+            stale.append(cell.name)
     reproduce = f"surefoot reproduce {experiment.name} --scale {scale}"
     parts = [
         "## Make it again\n",
@@ -104,8 +111,18 @@ def make_again(experiment: Experiment, records: Sequence[Record], scale: str) ->
         f"`{reproduce} --list`.",
     ]
     if missing:
-        parts.append("Cells that have not been run: " + ", ".join(f"`{name}`" for name in missing) + ".")
+        parts.append(f"\nCells that have not been run: {_list(missing)}.")
+    if stale:
+        which = "all" if len(stale) == len(have) else _list(stale)
+        parts.append(
+            "\nMade by an earlier version, of which settings, their defaults or the environment have changed "
+            f"since, in a way that need not matter: {which}. `reproduce` would run them again."
+        )
     return "\n".join(parts)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def image(path: str, caption: str) -> str:

@@ -217,22 +217,25 @@ def write_summary(path: Path, folder: Path, records: Iterable[Record], order: Se
 def borrow(experiment_: Experiment, scale: str, out: str | Path, runs: str | Path = RUNS) -> list[Record]:
     """The summary's records, with those of the same cells that other experiments have at this scale.
 
-    A cell is the same if its digest is. What was found is written into the summary.
+    A cell is the same if its digest is. A record of an earlier version of the cell gives way. What was
+    found is written into the summary.
 
     Raises:
         SurefootError: there is no summary, or one cannot be read.
     """
     summary = Path(out) / experiment_.name / scale / "summary.json"
     mine = read_summary(summary)
-    names = {record["cell"] for record in mine}
-    missing = {cell.name: cell for cell in with_sources(experiment_.at(scale, ())) if cell.name not in names}
+    digests_here = {record["cell"]: record.get("digest") for record in mine}
+    wanted = {cell.name: cell for cell in with_sources(experiment_.at(scale, ()))}
     others = (
         read_summary(path) for path in sorted(Path(out).glob(f"*/{scale}/summary.json")) if path != summary
     )
     found: dict[str, Record] = {}
     for record in (record for records in others for record in records):
-        cell = missing.get(record["cell"])
-        if cell is not None and record.get("digest") == digest_of(cell):
+        cell = wanted.get(record["cell"])
+        if cell is None or record.get("digest") in (None, digests_here.get(cell.name)):
+            continue
+        if record["digest"] == digest_of(cell):
             found[cell.name] = record | {"group": cell.group, "published": dict(cell.published)}
     if found:
         order = [cell.name for cell in experiment_.cells(scale)]
