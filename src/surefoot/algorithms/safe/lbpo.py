@@ -27,7 +27,7 @@ gives the critics the noise in the place of the action (``critic_action``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -77,6 +77,10 @@ class State(eqx.Module):
     epoch: Int[Array, ""]
     recoveries: Int[Array, ""]
     """Epochs so far in which the policy was not safe."""
+
+
+Some = TypeVar("Some", bound=State)
+"""A state that may hold more than this."""
 
 
 class Lbpo(eqx.Module):
@@ -226,8 +230,8 @@ _Fitted = tuple[Critics, optax.OptState, Array]
 
 
 def fit_before(
-    settings: Any, state: State, batch: Trajectories, weight: Float[Array, " steps"]
-) -> tuple[State, Float[Array, " signals"]]:
+    settings: Any, state: Some, batch: Trajectories, weight: Float[Array, " steps"]
+) -> tuple[Some, Float[Array, " signals"]]:
     """Fits the critics before the policy's step, where that is wanted, and in the first epoch in any case."""
     steps = settings.critic_steps
     if settings.critic_fit == "after":
@@ -237,11 +241,11 @@ def fit_before(
 
 def fit_after(
     settings: Any,
-    state: State,
+    state: Some,
     batch: Trajectories,
     weight: Float[Array, " steps"],
     errors: Float[Array, " signals"],
-) -> tuple[State, Float[Array, " signals"]]:
+) -> tuple[Some, Float[Array, " signals"]]:
     """Fits them after it, where that is wanted; ``state.policy`` must still be the one that acted.
 
     Else returns what :func:`fit_before` did.
@@ -253,11 +257,11 @@ def fit_after(
 
 def fit(
     settings: Any,
-    state: State,
+    state: Some,
     batch: Trajectories,
     weight: Float[Array, " steps"],
     steps: int | Int[Array, ""],
-) -> tuple[State, Float[Array, " signals"]]:
+) -> tuple[Some, Float[Array, " signals"]]:
     """``steps`` of regression of Q_R and the Q_C; also their mean squared errors."""
     trace = 1.0 if settings.targets == "mc" else settings.trace
     # Which transitions share a step needs no seed of its own: they are other ones with every seed.
@@ -361,13 +365,13 @@ def create_state(method: str, settings: Any, task: Task, key: PRNGKeyArray) -> S
     return State(policy, critics, optimiser, zero, zero)
 
 
-def started(state: State, policy: Any, critics: Any) -> State:
+def started(state: Some, policy: Any, critics: Any) -> Some:
     """``state`` with the network and the critics of another run; counters and optimisers start afresh."""
     given = (started_policy(state.policy, policy), started_critics(state.critics, critics))
     return eqx.tree_at(lambda s: (s.policy, s.critics), state, given)
 
 
-def advance(state: State, moved: Moved, recovery: Bool[Array, ""]) -> State:
+def advance(state: Some, moved: Moved, recovery: Bool[Array, ""]) -> Some:
     """With the moved policy, and one epoch more."""
     return eqx.tree_at(
         lambda s: (s.policy, s.epoch, s.recoveries),
