@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from surefoot.experiments import SCALES, Cell
-from surefoot.experiments.firl_prior import METHODS, NO_PRIOR, STEPS, SWEEP, cells, setting
+from surefoot.experiments import SCALES, Cell, firl_prior
+from surefoot.experiments.firl_prior import NO_PRIOR, STEPS, SWEEP, cells, setting
 from surefoot.experiments.firl_prior_page import CELLS, claims, correlation, places, write
 from surefoot.experiments.results import Records
 from surefoot.experiments.worker import tuples
@@ -32,7 +32,7 @@ def test_cells_are_well_formed(scale):
 
 def test_what_the_experiment_must_contain():
     paper = {cell.name: cell for cell in cells("paper")}
-    assert len(paper) == 2 + 7 * (1 + 7 * 2)
+    assert len(paper) == 4 + 7 * (1 + 7 * 4)
     assert SWEEP == (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
     assert paper["reward/FKL-f-IRL"].steps == 800 * 900
     for cell in cells("laptop"):
@@ -81,7 +81,7 @@ def test_claims(records):
     alpha = max(alphas)
     table.get(setting(alpha, 0.0), NO_PRIOR)["metrics"]["return"] = number(21.0)  # type: ignore[index]
     missed = [claim for claim in claims(records) if not claim.verdict.holds]
-    assert len(missed) == 1 + len(METHODS)
+    assert len(missed) == 1 + len(firl_prior.SCALES["laptop"].priors)
     assert all(claim.where == f"alpha = {alpha:g}" for claim in missed)
     few = [r for r in records if r["setting"] == "reward" or r["method"] == NO_PRIOR]
     assert {claim.verdict.holds for claim in claims(few) if "as prior" in claim.claim} == {None}

@@ -16,7 +16,8 @@ Settings are those of the paper and its published code. Where these two differ, 
 Not made: f-MAX and GAIL, whose discriminators stand in for a reward in the paper's figure. Their runs do not
 keep a reward, for the reason that the figure shows: a discriminator is none.
 
-What is cut at ``laptop``: fewer weights and temperatures, and shorter recovery of the rewards.
+What is cut at ``laptop``: fewer weights and temperatures, shorter recovery of the rewards, and of the four
+rewards only two are tried as prior.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ STEPS = 8_100
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "FKL f-IRL": ("firl", {"divergence": "fkl"}),
+    "RKL f-IRL": ("firl", {"divergence": "rkl"}),
+    "JS f-IRL": ("firl", {"divergence": "js"}),
     "MaxEnt IRL": ("maxent-irl", {}),
 }
 """Label -> algorithm that recovers a reward, and its settings."""
@@ -93,6 +96,8 @@ class Scale:
     seeds: int
     """Of SAC on the task."""
     episodes: int
+    priors: tuple[str, ...] = tuple(METHODS)
+    """Methods whose reward is tried as prior; all recover one."""
     steps: int = STEPS
     recovery: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the methods that recover a reward."""
@@ -103,6 +108,8 @@ class Scale:
 SWEEP = (0.01, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 """Weights and temperatures of the published figure."""
 
+_FEW = ("FKL f-IRL", "MaxEnt IRL")
+
 SCALES = {
     "smoke": Scale(
         epochs=2,
@@ -111,6 +118,7 @@ SCALES = {
         alphas=(0.1,),
         seeds=1,
         episodes=5,
+        priors=_FEW,
         steps=240,
         recovery={
             "hidden": [16, 16],
@@ -129,6 +137,7 @@ SCALES = {
         alphas=(0.05, 0.15, 0.3),
         seeds=10,
         episodes=100,
+        priors=_FEW,
         recovery={"steps_per_iteration": 300, "trajectories": 300, "reward_updates": 3, "kl_every": 5},
     ),
     "paper": Scale(
@@ -154,7 +163,7 @@ def cells(scale: str) -> tuple[Cell, ...]:
         made += [
             _task(scale, method, rewards[method], alpha, weight)
             for weight in at.weights
-            for method in METHODS
+            for method in at.priors
         ]
     return tuple(made)
 

@@ -44,7 +44,7 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     table = Records(records)
     alphas, weights = _axes(table)
     made = [_fails(table, alpha) for alpha in alphas]
-    return made + [_helps(table, method, alpha, weights) for method in METHODS for alpha in alphas]
+    return made + [_helps(table, method, alpha, weights) for method in _tried(table) for alpha in alphas]
 
 
 def _fails(table: Records, alpha: float) -> Claim:
@@ -72,6 +72,12 @@ def _helps(table: Records, method: str, alpha: float, weights: Sequence[float]) 
         text,
         verdict,
     )
+
+
+def _tried(table: Records) -> list[str]:
+    """Methods whose reward was tried as prior; all, where none was."""
+    tried = {record["method"] for record in table.group(GRID)}
+    return [method for method in METHODS if method in tried] or list(METHODS)
 
 
 def _axes(table: Records) -> tuple[list[float], list[float]]:
@@ -115,7 +121,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         + "Mean over episodes of the final policy, sampled actions; interval: bootstrap over seeds and "
         + "episodes. The goal pays at most about 24. Success: share of all episodes; in brackets how many "
         + "seeds succeed in more than half of theirs. A seed nearly always does or nearly never.",
-        *(_grid(table, method, name) for name in ("return", "success") for method in METHODS),
+        *(_grid(table, method, name) for name in ("return", "success") for method in _tried(table)),
         pages.shown(drawn, FIGURES, "return"),
         pages.every_verdict(found),
         pages.make_again(EXPERIMENT, records, scale),
@@ -189,7 +195,7 @@ def _figures(table: Records, folder: Path, runs: Path | None) -> dict[str, str]:
     if alphas and weights:
         panels = {
             method: np.array([[_value(table, method, alpha, w) for w in (0.0, *weights)] for alpha in alphas])
-            for method in METHODS
+            for method in _tried(table)
         }
         across = ("weight w", [f"{w:g}" for w in (0.0, *weights)])
         up = ("temperature alpha", [f"{alpha:g}" for alpha in alphas])
