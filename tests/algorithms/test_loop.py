@@ -538,6 +538,40 @@ def test_known_rewards_and_ends_are_taken_where_they_are_known() -> None:
     assert float(known.objective.reward(fallen, jnp.zeros(1), fallen)) == 0.0  # type: ignore[misc]
 
 
+OWN = """
+import jax.numpy as jnp, numpy as np
+def reward(s, a, after): return after[..., 0] - 0.5 * a[..., 0]
+def ends(s, a, after): return after[..., 0] > 3.0
+def plain(s, a, after): return np.asarray(after)[..., 0]
+def whole(s, a, after): return after
+"""
+
+
+@pytest.mark.parametrize("learner", [Loop, Mbpo])
+def test_a_reward_and_a_rule_of_ones_own(learner: type[Any], tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "planning_mine.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    small: dict[str, Any] = {"hidden": (4,), "model_hidden": (4,)}
+    settings = learner(reward_model="planning_mine:reward", termination_model="planning_mine:ends", **small)
+    task = Task("Mine-v0", Box((2,), (-9.0,) * 2, (9.0,) * 2), Box((1,), (-1.0,), (1.0,)))
+    state = settings.init(task, jax.random.key(0))
+    assert not state.model.ensemble.rewards
+    reward, ends = loop.known_parts(settings, task)
+    here, action = jnp.array([[4.0, 0.0], [2.0, 0.0]]), jnp.ones((2, 1))
+    assert reward(here, action, here).tolist() == [3.5, 1.5]
+    assert ends(here, action, here).tolist() == [True, False]
+    for wrong, said in (
+        ("planning_mine:plain", "cannot be compiled; write it with jax.numpy"),
+        ("planning_mine:whole", r"gives \(3, 2, 2\) for states of shape \(3, 2, 2\)"),
+        ("planning_mine:rewrad", "Did you mean 'reward'"),
+        ("nowhere:at_all", "no module 'nowhere'"),
+    ):
+        with pytest.raises(SurefootError, match=said):
+            learner(reward_model=wrong, **small).init(task, jax.random.key(0))
+    with pytest.raises(SurefootError, match="Write MODULE:FUNCTION"):
+        learner(reward_model="mine", **small)
+
+
 def made(**options: Any) -> Any:
     pytest.importorskip("mujoco")
     return make("gymnasium:Hopper-v5", envs=1, **options)
@@ -564,6 +598,6 @@ def test_a_known_reward_is_refused_where_another_is_learned(tmp_path: Path, prio
         learner.check(world)
         known = replace(learner, reward_model="known")
         known.check(made())
-        with pytest.raises(SurefootError, match="the critics would learn from another reward"):
+        with pytest.raises(SurefootError, match="critics would learn from another reward"):
             fit(known, world, steps=2, run=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -36,6 +36,8 @@ plans whose cost, taken from the most pessimistic member, exceeds a limit rank b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -129,9 +131,10 @@ class Loop(eqx.Module):
     terminal_action: str = "planned"
     """What they judge: the last planned action, or the actor's in the last state (then H model steps)."""
     reward_model: str = "learned"
-    """Reward within a plan: learned with the state, or known from the task."""
+    """Reward within a plan: learned with the state; known from the task; or MODULE:FUNCTION of (s, a, s')."""
     termination_model: str = "auto"
-    """Ends of episodes within a plan: auto takes the task's rule where it is known; none, no ends."""
+    """Ends of episodes within a plan: auto takes the task's rule where it is known; none, no ends; or
+    MODULE:FUNCTION of (s, a, s'), true where the episode ends."""
     plan_cost_limits: tuple[float, ...] | None = None
     """Safe planning: largest cost of a plan, summed over its steps, by the model's most pessimistic member;
     one a constraint or one for all. None plans without regard of costs."""
@@ -483,24 +486,49 @@ def check_task(settings: Loop, task: Task) -> None:
 
 
 def known_parts(settings: Any, task: Task) -> tuple[Any, Any]:
-    """The task's own reward, if asked for, and its rule of termination, if known; else ``None``.
+    """Reward and rule of termination, the user's own or those known of the task; else ``None``.
 
-    Raises :class:`SurefootError` if the reward is asked for and not known, or not for an environment that was
-    made as this one was.
+    Raises :class:`SurefootError` if a known reward is asked for and there is none, or not for an environment
+    that was made as this one was, and if a function of the user's cannot be found or compiled.
     """
     from surefoot.envs.known_rewards import reward_of, termination_of
 
-    reward = None
-    if settings.reward_model == "known":
+    reward = termination = None
+    if ":" in settings.reward_model:
+        reward = own_part(settings.reward_model, "reward_model", task)
+    elif settings.reward_model == "known":
         try:
             reward = reward_of(task)
         except SurefootError as error:
-            raise SurefootError(f"{error} Use reward_model learned.") from error
-    try:
-        termination = termination_of(task) if settings.termination_model == "auto" else None
-    except SurefootError:
-        termination = None
+            raise SurefootError(f"{error} Use reward_model learned, or MODULE:FUNCTION.") from error
+    if ":" in settings.termination_model:
+        termination = own_part(settings.termination_model, "termination_model", task)
+    elif settings.termination_model == "auto":
+        with suppress(SurefootError):
+            termination = termination_of(task)
     return reward, termination
+
+
+def own_part(path: str, option: str, task: Task) -> Callable[[Array, Array, Array], Array]:
+    """The user's function ``path``, tried on shapes; raises :class:`SurefootError` if it is of no use."""
+    from surefoot._importing import find
+
+    function = find(path)
+    state = jax.ShapeDtypeStruct((3, 2, task.observation.size), jnp.float32)
+    action = jax.ShapeDtypeStruct((3, 2, getattr(task.action, "size", 1)), jnp.float32)
+    try:
+        found = jax.eval_shape(function, state, action, state)
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise SurefootError(
+            f"{option} {path} cannot be compiled; write it with jax.numpy in the place of NumPy, and without "
+            "branches on values."
+        ) from error
+    if getattr(found, "shape", None) != (3, 2):
+        raise SurefootError(
+            f"{option} {path} gives {getattr(found, 'shape', type(found).__name__)} for states of shape "
+            f"{state.shape}; it must give one value a state, here (3, 2)."
+        )
+    return function
 
 
 def cautions(settings: Any, task: Task) -> dict[str, str]:
@@ -512,17 +540,18 @@ def cautions(settings: Any, task: Task) -> dict[str, str]:
     try:
         termination_of(task)
     except SurefootError as error:
-        return {"ends in plans": f"{error} Plans go on where episodes may end (termination_model none)."}
+        told = "Plans go on where episodes may end (termination_model none); MODULE:FUNCTION gives the rule."
+        return {"ends in plans": f"{error} {told}"}
     return {}
 
 
 def check_world(settings: Any, world: Any) -> None:
     """Raises :class:`SurefootError` if an iteration has fewer steps than there are environments, or if plans
     would be judged by another reward than the critics learn."""
-    if settings.reward_model == "known" and isinstance(world, RelabelledWorld):
+    if settings.reward_model != "learned" and isinstance(world, RelabelledWorld):
         raise SurefootError(
-            "reward_model known is the environment's own, but the critics would learn from another reward "
-            "(--reward, --prior, relabel); let the model learn that one: reward_model learned."
+            f"Plans would be judged by reward_model {settings.reward_model}, but critics would learn from "
+            "another reward (--reward, --prior, relabel); let the model learn that one: reward_model learned."
         )
     envs = getattr(world, "envs", 1)
     if settings.steps_per_iteration % envs:
@@ -532,6 +561,15 @@ def check_world(settings: Any, world: Any) -> None:
         )
 
 
+def check_models(settings: Any) -> None:
+    """Raises :class:`SurefootError` for a reward or a rule of termination that is no name of one."""
+    for name, allowed in (("reward_model", ("learned", "known")), ("termination_model", ("auto", "none"))):
+        if getattr(settings, name) not in allowed and ":" not in getattr(settings, name):
+            raise unknown(
+                name, getattr(settings, name), allowed, "Write MODULE:FUNCTION for one of your own."
+            )
+
+
 def check_settings(settings: Loop) -> None:
     """Raises :class:`SurefootError` for a setting out of range, or two that do not go together."""
     for name, allowed in (
@@ -539,11 +577,10 @@ def check_settings(settings: Loop) -> None:
         ("terminal", TERMINALS),
         ("terminal_critic", CRITICS),
         ("terminal_action", ("planned", "actor")),
-        ("reward_model", ("learned", "known")),
-        ("termination_model", ("auto", "none")),
     ):
         if getattr(settings, name) not in allowed:
             raise unknown(name, getattr(settings, name), allowed)
+    check_models(settings)
     check_range("plan_horizon", settings.plan_horizon, low=1)
     check_range("cem_iterations", settings.cem_iterations, low=1)
     check_range("particles", settings.particles, low=1)

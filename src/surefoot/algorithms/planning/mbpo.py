@@ -34,6 +34,7 @@ from surefoot.algorithms.planning.loop import (
     MODEL_METRICS,
     Model,
     cautions,
+    check_models,
     check_world,
     fit_settings,
     fitted,
@@ -42,7 +43,7 @@ from surefoot.algorithms.planning.loop import (
 from surefoot.algorithms.rl import sac
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import Trajectories, episode_metrics
-from surefoot.errors import SurefootError, check_range, unknown
+from surefoot.errors import SurefootError, check_range
 from surefoot.networks.dynamics import Ensemble
 from surefoot.networks.dynamics_fit import Fit, init_optimiser
 from surefoot.networks.policies import Mode, WarmUp
@@ -89,9 +90,11 @@ class Mbpo(eqx.Module):
     real_share: float = 0.05
     """Share of a batch that is from the environment; the rest is from the model."""
     reward_model: str = "learned"
-    """Reward within rollouts: learned with the state, or known from the task."""
+    """Reward within rollouts: learned with the state; known from the task; or MODULE:FUNCTION of
+    (s, a, s')."""
     termination_model: str = "auto"
-    """Ends of rollouts: auto takes the task's rule where it is known; none, no ends."""
+    """Ends of rollouts: auto takes the task's rule where it is known; none, no ends; or MODULE:FUNCTION of
+    (s, a, s'), true where the episode ends."""
     members: int = 7
     """E: networks of the model."""
     model_elites: int = 5
@@ -354,9 +357,7 @@ def mixed(
 
 def check_settings(settings: Mbpo) -> None:
     """Raises :class:`SurefootError` for a setting out of range."""
-    for name, allowed in (("reward_model", ("learned", "known")), ("termination_model", ("auto", "none"))):
-        if getattr(settings, name) not in allowed:
-            raise unknown(name, getattr(settings, name), allowed)
+    check_models(settings)
     check_range("real_share", settings.real_share, low=0, high=1)
     check_range("rollouts_per_step", settings.rollouts_per_step, low=1)
     check_range("simulated_epochs", settings.simulated_epochs, low=1)
