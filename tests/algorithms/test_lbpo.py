@@ -212,7 +212,78 @@ def test_a_step_that_goes_too_far_is_brought_back_and_not_halved(radius):
     assert short
 
 
+def test_a_step_is_shortened_until_the_costs_rise_by_their_budgets_at_most(problem):
+    """Line 5, of a step that the price alone does not hold back; and line 6 of SDDPG's."""
+    critics, observation, weight, here = problem
+    task = Task("Toy", Box((2,), (-1.0,) * 2, (1.0,) * 2), Box((1,), (-1.0,), (1.0,)), ("a", "b"), (1.0, 1.0))
+    policy = BoundedGaussianPolicy.create(task, (8,), jax.random.key(5), std=0.3, activation="relu")
+    here = policy.mode(observation)
+
+    def rise(moved):
+        there = moved.policy.mode(observation)
+        return np.asarray(weight @ (critics.cost(observation, there) - critics.cost(observation, here)))
+
+    def moved(eps):
+        return trust_region_step(
+            policy,
+            observation,
+            weight,
+            lambda action: -(weight @ critics.cost(observation, action)[:, 0]),
+            radius=0.05,
+            damping=0.1,
+            safe=lambda action: lbpo.within(critics, observation, weight, here, action, eps),
+        )
+
+    free = moved(jnp.array([9.0, 9.0]))
+    assert rise(free)[0] > 1e-3
+    eps = jnp.array([0.3 * rise(free)[0], 9.0])
+    held = moved(eps)
+    assert 0 < held.fraction < free.fraction and 0.3 * eps[0] < rise(held)[0] <= eps[0]
+    assert moved(jnp.array([9.0, -9.0])).fraction == 0  # nothing is within: the policy stays
+    projected = sddpg.project(
+        sddpg.Sddpg(bounded_correction=False, distillation_steps=5),
+        policy, free.policy, critics, observation, weight, eps,
+    )  # fmt: skip
+    assert 0 < projected.fraction <= 1 and (rise(projected) <= np.asarray(eps) + 1e-7).all()
+
+
 # Learning
+
+
+@pytest.mark.parametrize("module", [lbpo, sddpg, backtrack])
+def test_several_constraints_are_judged_each_by_its_own_limit(module):
+    """The second cost is twice the first."""
+    cls = {lbpo: lbpo.Lbpo, sddpg: sddpg.Sddpg, backtrack: backtrack.Backtrack}[module]
+    task = replace(ROAD.task, constraints=("harm", "more"), limits=(1.0, 2.0))
+    learner = cls(**SMALL, exploration=0.15, radius=0.03, critic_fit="before")
+    state = learner.init(task, jax.random.key(0))
+    batch = play(state.policy, ROAD, SMALL["batch_steps"] // ROAD.horizon, jax.random.key(1))
+    both = eqx.tree_at(
+        lambda b: (b.cost, b.totals.cost),
+        batch,
+        tuple(jnp.concatenate([x, 2 * x], axis=-1) for x in (batch.cost, batch.totals.cost)),
+    )
+    paid = float(mean_costs(batch, 0.99).undiscounted[0])
+    for limits, unsafe in (((paid + 1, 2 * paid + 2), 0.0), ((paid + 1, 2 * paid - 0.5), 1.0)):
+        after, metrics = module.update(learner, state, both, jnp.array(limits), task.constraints)
+        assert metrics["unsafe"] == metrics["recovery"] == unsafe
+        left = [0.01 * (limits[0] - paid), 0.01 * (limits[1] - 2 * paid)]
+        np.testing.assert_allclose(
+            [metrics["budget/harm"], metrics["budget/more"]], left, rtol=1e-3, atol=1e-6
+        )
+        assert 0 < metrics["kl"] <= 0.03 and np.isfinite([float(x) for x in metrics.values()]).all()
+        assert len(after.critics.costs) == 2
+
+
+@pytest.mark.parametrize(
+    "own", [{"barrier": "log"}, {"budget": "discounted"}, {"budget": "undiscounted"}], ids=str
+)
+def test_other_barriers_and_budgets_keep_the_limit_too(own):
+    beta = 2e-4 if "barrier" in own else 2e-5
+    learner = replace(LBPO, beta=beta, **own)
+    _, metrics = learn(lbpo, learner, 40, 1.0)
+    assert metrics["cost"][0] > 1.0
+    assert 0.5 < metrics["cost"][-10:].mean() < 1.1
 
 
 @eqx.filter_jit
