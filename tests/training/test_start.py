@@ -62,6 +62,8 @@ def test_a_safe_start_stops_at_its_target_or_learns_on(tmp_path):
     further = sf.SafeStart(**TINY, target_cost=100.0, stop_at_target=False)
     run = sf.fit(further, world, steps=120, run=tmp_path / "goes on", progress=False)
     assert run.steps == 120 and len(set(run.metrics()["critic_loss"])) == 3 and not run.warnings()
+    run = sf.fit(learner, world, steps=80, run=tmp_path / "too short", progress=False)
+    assert "target 100, kept for 2 of 3 epochs; give more --steps" in run.warnings()[0]
     missed = sf.SafeStart(**TINY, target_cost=0.1)
     run = sf.fit(missed, world, steps=80, run=tmp_path / "missed", progress=False)
     cost = run.metrics()["cost/distance"][-1]

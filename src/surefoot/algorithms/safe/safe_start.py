@@ -153,6 +153,9 @@ class SafeStart(eqx.Module):
         worst = max(costs, key=lambda name: costs[name])
         name = worst.partition("/")[2]
         text = f"{name} costs {costs[worst]:.3g} an episode, target {self.target_cost:g}"
+        calm = int(metrics["calm_epochs"])
+        if 0 < calm < self.calm_epochs:
+            text += f", kept for {calm} of {self.calm_epochs} epochs"
         return metrics["calm_epochs"] >= self.calm_epochs, text
 
     def policy(self, state: State) -> BoundedGaussianPolicy:
