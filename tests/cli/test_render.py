@@ -53,6 +53,15 @@ def test_writes_mp4_with_the_extra(surefoot, maze_run, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if "tmp" in path.name] == []
 
 
+def test_environments_in_jax_are_drawn_by_their_form_for_gymnasium(surefoot, tmp_path):
+    words = "sac --env PointMass-v0 --size 6 --steps 128 --envs 4 --no-progress --warm-up 64 --hidden 4"
+    assert surefoot("train", *words.split(), "--steps-per-iteration", "64", "--run", "runs/dot").code == 0
+    done = surefoot("render", "dot", "--episodes", "2")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "runs/dot/rollouts.gif: 2 episodes, 60 pictures\n"  # 29 steps and the start
+    assert frames(tmp_path / "runs/dot/rollouts.gif")[0] == (480, 480)
+
+
 class Blink(gymnasium.Env):
     """Black and white in turn, for five steps."""
 

@@ -114,9 +114,15 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     import numpy as np
 
     from surefoot import worlds
+    from surefoot.envs import GYMNASIUM, is_simulated
     from surefoot.training.policy_io import load_policy
 
     described = run.config["world"]
+    if described["id"] in GYMNASIUM and not is_simulated(
+        described["id"]
+    ):  # its form for Gymnasium draws itself
+        ours = {"env_options": described["options"]}
+        described = {"id": f"gymnasium:surefoot/{described['id']}", "envs": 1, "options": ours}
     own = {**described["options"].get("env_options", {}), "render_mode": "rgb_array"}
     adapter: Any = worlds.from_description(described, envs=1, env_options=own).adapter  # type: ignore[union-attr]
     policy = load_policy(run.path, options.seed)
