@@ -171,6 +171,16 @@ assert not {{"jax", "equinox"}} & set(sys.modules)
 # Writing -----------------------------------------------------------------------------------------------
 
 
+def test_what_is_in_the_way_of_a_file_is_named(tmp_path):
+    (tmp_path / "a").write_text("no folder")
+    with pytest.raises(SurefootError, match=r"a/b\.png"):
+        atomic_write(tmp_path / "a" / "b.png", b"new")
+    (tmp_path / "c").mkdir()
+    with pytest.raises(SurefootError, match="c"):
+        atomic_write(tmp_path / "c", b"new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+
+
 def test_atomic_write_replaces_all_or_nothing(tmp_path, monkeypatch):
     path = tmp_path / "new" / "file"
     atomic_write(path, b"old")

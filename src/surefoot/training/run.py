@@ -28,7 +28,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,7 +280,8 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | Iterable[Any]) -> N
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # whose message would hide the one above
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
