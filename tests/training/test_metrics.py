@@ -264,6 +264,13 @@ def test_a_density_that_is_zero_wherever_the_agent_is():
     assert not metrics.faults({"zero_density": np.array([np.nan])}, (0,))
 
 
+def test_negative_costs_are_told():
+    found = metrics.faults(
+        {"cost/heat": np.array([0.0, -2.5, np.nan]), "return": np.array([-1.0] * 3)}, (0, 1, 2)
+    )
+    assert list(found) == ["cost/heat, seed 1"] and "costs -2.5" in found["cost/heat, seed 1"]
+
+
 def test_nothing_is_said_of_a_short_run_or_of_no_run():
     assert not metrics.failure_signatures(columns_of(rows=10, alpha=np.full(10, 1e-6)))
     assert not metrics.failure_signatures({})

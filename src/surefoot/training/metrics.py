@@ -305,7 +305,17 @@ def faults(values: Mapping[str, np.ndarray], seeds: Sequence[int | str]) -> dict
         for seed, share in zip(seeds, values.get("zero_density", np.zeros(0)), strict=False)
         if share >= 1
     }
-    return dropped | nowhere
+    negative = {
+        f"{name}, seed {seed}": (
+            f"an episode costs {cost:.3g} on average, but costs must not be negative, since what one step "
+            "saves would excuse another; shift it, so that it is above zero where the constraint is violated."
+        )
+        for name, costs in values.items()
+        if name.startswith("cost/")
+        for seed, cost in zip(seeds, costs, strict=False)
+        if cost < 0
+    }
+    return dropped | nowhere | negative
 
 
 _DETECTORS: dict[str, Callable[[Series], str | None]] = {
