@@ -209,7 +209,14 @@ def test_page_shows_where_agents_go(records, tmp_path):
     assert states(tmp_path, SETTINGS["reacher-mixture"]) is None
     text = write(records, "laptop", tmp_path, tmp_path / "runs").read_text()
     assert "firl-density/states.svg" in text
-    assert (tmp_path / "firl-density/states.svg").read_text().startswith("<?xml")
+    picture = tmp_path / "firl-density/states.svg"
+    assert picture.read_text().startswith("<?xml")
+    picture.write_text("of more methods")  # is not replaced by a part of it
+    write(records, "laptop", tmp_path, tmp_path / "runs")
+    assert picture.read_text() == "of more methods"
+    one = [r for r in records if (r["setting"], r["method"]) == ("reacher-mixture", "JS f-IRL")]
+    write(one, "laptop", tmp_path, tmp_path / "runs")
+    assert picture.read_text().startswith("<?xml")
 
 
 def test_pages_need_no_jax():

@@ -95,7 +95,7 @@ FIGURES = {
     "which is large where the expert goes and the agent does not; below the reverse KL, which is large where "
     "the agent goes and the expert does not.",
     "states": "Where the trained agents go: states of 30 episodes a seed, a colour a seed, over the lines of "
-    "equal density. A row a setting, a column a method.",
+    "equal density. A row a setting, a column a method; a method whose runs were not at hand is left out.",
 }
 
 
@@ -138,7 +138,9 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "Paper: Ni et al. 2020, *f-IRL: inverse reinforcement learning via state marginal matching*, "
         "[arXiv 2011.04709](https://arxiv.org/abs/2011.04709); Figures 3.2, 3.6 and 3.7 of its thesis "
         "version. These figures come without numbers, so what can be set beside ours is what is said of "
-        f"them. {' and '.join(BESIDE)} are not in them, and the verdicts are without these two.",
+        f"them. {' and '.join(BESIDE)} are not in them, and the verdicts are without these two. FAIRL pays "
+        "-D exp(D) for a logit D of the density ratio: 1/e at most, and without bound below nothing where "
+        "the expert is more often than the agent, which therefore flees from there.",
         "An agent without reward is given a density over positions, and trained so that it is found there as "
         f"often as the density says. An epoch is {STEPS_PER_EPOCH} steps and as many updates of SAC. The KL "
         "divergences are between 10,000 draws from the density and the states of 1000 episodes, by the "
@@ -216,7 +218,7 @@ def _figures(table: Records, folder: Path, runs: Path | None) -> dict[str, str]:
         for (setting, method), record in records.items()
         if runs and record and (found := states(runs / record["cell"], SETTINGS[setting])) is not None
     }
-    if points:
+    if pages.worth_drawing(folder / "states.svg", len(points), sum(r is not None for r in records.values())):
         _draw_states(points, folder / "states.svg")
     return pages.pictures(folder, FIGURES)
 

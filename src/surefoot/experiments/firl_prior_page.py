@@ -207,7 +207,8 @@ def _figures(table: Records, folder: Path, runs: Path | None) -> dict[str, str]:
         for seed in record["seeds"]
         if (values := values_of(runs / record["cell"], seed)) is not None
     }
-    if found:
+    all_of_them = sum(len(record["seeds"]) for m in METHODS if (record := table.get(REWARD, m)))
+    if pages.worth_drawing(folder / "rewards.svg", len(found), all_of_them):
         figures.fields(found, (0.0, SIZE, 0.0, SIZE), folder / "rewards.svg")
     return pages.pictures(folder, FIGURES)
 

@@ -125,6 +125,12 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def worth_drawing(picture: Path, there: int, wanted: int) -> bool:
+    """Whether a picture of run folders, of which so many are there, is drawn: one that was made from more is
+    not replaced by a part of it."""
+    return there == wanted > 0 or (there > 0 and not picture.exists())
+
+
 def image(path: str, caption: str) -> str:
     """A picture with its caption below."""
     return f"![{caption}]({path})\n\n*{caption}*"
