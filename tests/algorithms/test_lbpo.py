@@ -375,15 +375,14 @@ def test_critics_may_take_the_noise_in_the_place_of_the_action(problem):
         raw.start_from(state, state.policy, other)
 
 
-@pytest.mark.parametrize(("form", "low", "high"), [("noise", 1.38, 1.55), ("raw", 1.6, 2.0)])
-def test_on_the_noisy_walk_a_price_above_one_keeps_the_walk_back(form, low, high):
+def test_on_the_noisy_walk_a_price_above_one_keeps_the_walk_back():
     """Reward and cost are the same distance there, so a step for both goes the way of the larger weight.
 
-    The price at the walk back is 1.7. Critics of the action itself go further out all the same.
+    The price at the walk back is 1.7. Critics of the action itself go out to 1.55 here all the same.
     """
     env = NoisyWalk()
     learner = lbpo.Lbpo(
-        beta=0.01, batch_steps=300, hidden=(64, 64), critic_hidden=(64, 64), critic_action=form
+        beta=0.01, batch_steps=300, hidden=(64, 64), critic_hidden=(64, 64), critic_action="noise"
     )
     state = learner.init(env.task, jax.random.key(0))
     place = np.random.default_rng(0).normal(0, 0.3, (2_000, 2)).astype(np.float32)
@@ -401,7 +400,7 @@ def test_on_the_noisy_walk_a_price_above_one_keeps_the_walk_back(form, low, high
 
     costs = trained(state)
     assert costs[:5].mean() < 1.5
-    assert low < costs[-30:].mean() < high
+    assert 1.38 < costs[-30:].mean() < 1.5
 
 
 def test_a_safe_start_is_reached_kept_and_handed_on():

@@ -203,7 +203,8 @@ def signatures(columns: Series) -> dict[str, str]:
       while the share of violating episodes did not fall;
     - oscillation: return and violations swing together or against each other, again and again;
     - temperature collapse: the entropy's weight alpha stays below 0.001, so that it does not count;
-    - limit never kept: every epoch of the last half broke a cost limit.
+    - limit never kept: every epoch of the last half broke a cost limit;
+    - no end: not one episode has ended, so that returns and costs are not known.
 
     Mode collapse cannot be seen in these numbers; the paths of evaluation show it.
     """
@@ -287,6 +288,16 @@ def _limit_never_kept(mine: Series) -> str | None:
     )
 
 
+def _no_end(mine: Series) -> str | None:
+    ended = mine.get("episodes")
+    if ended is None or ended.any():
+        return None
+    return (
+        "no episode has ended so far, so their returns and costs are not known; give a --horizon that a "
+        "batch of steps holds."
+    )
+
+
 def faults(values: Mapping[str, np.ndarray], seeds: Sequence[int | str]) -> dict[str, str]:
     """What is wrong in the numbers of one block ``[seeds]`` at any time of a run, by what it is about."""
     dropped = {
@@ -323,6 +334,7 @@ _DETECTORS: dict[str, Callable[[Series], str | None]] = {
     "oscillation": _oscillation,
     "temperature collapse": _temperature_collapse,
     "limit never kept": _limit_never_kept,
+    "no end": _no_end,
 }
 
 

@@ -58,8 +58,11 @@ def limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple
 
 def episodes_of(method: str, task: Task, batch_steps: int) -> int:
     """N, so that N whole episodes make ``batch_steps`` steps; raises :class:`SurefootError` if none does."""
-    check_ends(method, task)
-    assert task.horizon is not None
+    if task.horizon is None:
+        raise SurefootError(
+            f"{method} learns from whole episodes, but those of '{task.name}' may never end; "
+            "give --horizon STEPS."
+        )
     if batch_steps < task.horizon or batch_steps % task.horizon:
         near = max(1, round(batch_steps / task.horizon)) * task.horizon
         raise SurefootError(
@@ -67,15 +70,6 @@ def episodes_of(method: str, task: Task, batch_steps: int) -> int:
             f"give --batch-steps {near}."
         )
     return batch_steps // task.horizon
-
-
-def check_ends(method: str, task: Task) -> None:
-    """Raises :class:`SurefootError` where episodes may never end, so that their costs are never known."""
-    if task.horizon is None:
-        raise SurefootError(
-            f"{method} needs the costs of whole episodes, but those of '{task.name}' may never end; "
-            "give --horizon STEPS."
-        )
 
 
 def check_memory(task: Task, batch_steps: int, hidden: Sequence[int]) -> None:

@@ -42,7 +42,7 @@ from surefoot.algorithms.rl.ppo import (
     restarted,
     standardise,
 )
-from surefoot.algorithms.safe.episodes import check_ends, check_limits, check_memory, limits_of
+from surefoot.algorithms.safe.episodes import check_limits, check_memory, limits_of
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import check_range, unknown
 from surefoot.networks.mlp import Mlp
@@ -162,7 +162,6 @@ class PpoLagrangian(eqx.Module):
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
         """Fresh networks and multipliers; demonstrations are ignored."""
         limits = self.limits(task)
-        check_ends("PPO-Lagrangian", task)
         check_memory(task, self.batch_steps, ())
         key_policy, key_value, key_cost = jax.random.split(key, 3)
         networks = Networks(
