@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -44,3 +46,17 @@ def find(path: str) -> Any:
             raise SurefootError(f"'{path}': module '{module}' has no '{part}'.{guess}")
         found = getattr(found, part)
     return found
+
+
+@contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Inside, a user's function is compiled; raises :class:`SurefootError` about ``what`` if it cannot be."""
+    import jax
+
+    try:
+        yield
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
+        raise SurefootError(
+            f"{what} cannot be compiled; write it with jax.numpy in the place of NumPy, and without branches "
+            "on values."
+        ) from error

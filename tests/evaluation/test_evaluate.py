@@ -173,7 +173,7 @@ def test_collapse_of_one_seed_is_a_warning(monkeypatch):
         paths=np.pad(paths / 240 - 1, ((0, 0),) * 3 + ((0, 6),)),
         path_violations=np.zeros((*shape, 2, 1), bool),
     )
-    monkeypatch.setattr(rollouts, "played", lambda *_: (found, {}))
+    monkeypatch.setattr(rollouts, "rollout", lambda *_: (found, {}))
     from surefoot.evaluation import evaluate as module
 
     world = sf.make("MarbleMaze-v0", board="island", constraints=("zone",))

@@ -267,7 +267,7 @@ def _measure(
 ) -> tuple[dict[str, Estimate], dict[str, EpisodeTable], list[str], list[str]]:
     import jax
 
-    from surefoot.evaluation.rollouts import played
+    from surefoot.evaluation.rollouts import rollout
 
     task = world.task
     island = _island(world)
@@ -281,7 +281,7 @@ def _measure(
         for index, (place, where) in enumerate(places.items()):
             prefix = ("greedy_" if mode == "both" and each_mode == "greedy" else "") + place
             key = jax.random.fold_in(jax.random.key(seed), index)
-            found, report = played(where, policies, episodes, key, each_mode, keep)
+            found, report = rollout(where, policies, episodes, key, each_mode, keep)
             named = [str(row) for row in range(found.seeds)] if seeds is None else [str(s) for s in seeds]
             warnings += _of_dropped(report, named)
             notes += _of_feasible(report, getattr(policies, "limits", None), place)

@@ -50,26 +50,16 @@ def rollout(
     key: PRNGKeyArray,
     mode: str = "sample",
     keep: int | None = None,
-) -> EpisodeTable:
+) -> tuple[EpisodeTable, dict[str, np.ndarray]]:
     """Plays ``episodes`` whole episodes with each policy.
 
     ``policies`` is a policy with a leading seeds axis on every array (:func:`stack`). Seed i uses
     ``fold_in(key, i)``, so that two methods which are given the same key meet the same starts.
     The paths of the first ``keep`` episodes of each seed are kept (``None``: all).
+
+    Returns also what the policies' memories report, by name: means over the steps of each episode,
+    ``[seeds, episodes]``; nothing for policies that report nothing.
     """
-    return played(world, policies, episodes, key, mode, keep)[0]
-
-
-def played(
-    world: World,
-    policies: PyTree,
-    episodes: int,
-    key: PRNGKeyArray,
-    mode: str = "sample",
-    keep: int | None = None,
-) -> tuple[EpisodeTable, dict[str, np.ndarray]]:
-    """As :func:`rollout`, and what the policies' memories report: means over the steps of each episode, by
-    name, ``[seeds, episodes]``; nothing for policies that report nothing."""
     check_range("episodes", episodes, low=1)
     if mode not in MODES:
         raise unknown("mode", mode, MODES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,26 +22,36 @@ from surefoot.experiments import EXPERT, POLICY, UNTRAINED, Cell
 from surefoot.experiments.results import versions
 
 
-def digests(cell: Cell) -> tuple[str, str]:
-    """Of the training, and of the whole cell (training and evaluation)."""
-    context = context_of(cell)
+def digests(cell: Cell, known: dict[Any, Any] | None = None) -> tuple[str, str]:
+    """Of the training, and of the whole cell (training and evaluation).
+
+    ``known`` holds what was found for cells before, which many cells of an experiment share.
+    """
+    context = context_of(cell, known)
     return cell.training_digest(context), cell.digest(context)
 
 
-def context_of(cell: Cell) -> dict[str, Any]:
-    """Everything outside the cell that its numbers depend on, as JSON.
+def context_of(cell: Cell, known: dict[Any, Any] | None = None) -> dict[str, Any]:
+    """Everything outside the cell that its numbers depend on, as JSON; ``known`` as for :func:`digests`.
 
     Raises :class:`surefoot.errors.SurefootError` for demonstrations that cannot be loaded and an
     algorithm that does not exist.
     """
+    known = {} if known is None else known
+
+    def found(part: Callable[..., Any], *about: Any) -> Any:
+        if (part, about) not in known:
+            known[part, about] = part(*about)
+        return known[part, about]
+
     context = {
         "version": versions()["surefoot"],
-        "demonstrations": _demonstrations(cell.demonstrations, cell.environment),
-        "learner": _learner(cell.algorithm),
-        "environment": _environment(cell.environment),
+        "demonstrations": found(_demonstrations, cell.demonstrations, cell.environment),
+        "learner": found(_learner, cell.algorithm),
+        "environment": found(_environment, cell.environment),
     }
     if cell.source is not None:
-        context["source"] = digests(cell.source)[0]
+        context["source"] = digests(cell.source, known)[0]
     return context
 
 

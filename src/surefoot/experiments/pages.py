@@ -97,11 +97,11 @@ def make_again(experiment: Experiment, records: Sequence[Record], scale: str) ->
     from surefoot.experiments.runner import digest_of
 
     have = {record["cell"]: record.get("digest") for record in records}
-    missing, stale = [], []
+    missing, stale, known = [], [], {}
     for cell in experiment.cells(scale):
         if cell.name not in have:
             missing.append(cell.name)
-        elif have[cell.name] is not None and digest_of(cell) not in (None, have[cell.name]):
+        elif have[cell.name] is not None and digest_of(cell, known) not in (None, have[cell.name]):
             stale.append(cell.name)
     reproduce = f"surefoot reproduce {experiment.name} --scale {scale}"
     parts = [

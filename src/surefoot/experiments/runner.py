@@ -231,11 +231,12 @@ def borrow(experiment_: Experiment, scale: str, out: str | Path, runs: str | Pat
         read_summary(path) for path in sorted(Path(out).glob(f"*/{scale}/summary.json")) if path != summary
     )
     found: dict[str, Record] = {}
+    known: dict[Any, Any] = {}
     for record in (record for records in others for record in records):
         cell = wanted.get(record["cell"])
         if cell is None or record.get("digest") in (None, digests_here.get(cell.name)):
             continue
-        if record["digest"] == digest_of(cell):
+        if record["digest"] == digest_of(cell, known):
             found[cell.name] = record | {"group": cell.group, "published": dict(cell.published)}
     if found:
         order = [cell.name for cell in experiment_.cells(scale)]
@@ -244,10 +245,10 @@ def borrow(experiment_: Experiment, scale: str, out: str | Path, runs: str | Pat
     return mine
 
 
-def digest_of(cell: Cell) -> str | None:
-    """Of the whole cell; ``None`` if what it needs is not here."""
+def digest_of(cell: Cell, known: dict[Any, Any] | None = None) -> str | None:
+    """Of the whole cell; ``None`` if what it needs is not here. ``known`` as for :func:`digests`."""
     try:
-        return digests(cell)[1]
+        return digests(cell, known)[1]
     except SurefootError:
         return None
 

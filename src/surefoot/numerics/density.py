@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from surefoot._importing import find
+from surefoot._importing import compiling, find
 from surefoot.errors import SurefootError, check_range, unknown
 
 
@@ -334,13 +334,8 @@ class Function(eqx.Module):
 
     def log_prob(self, points: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
         function = imported(self.path) if isinstance(self.path, str) else self.path
-        try:
+        with compiling(f"The density {self.path}"):
             values = jnp.asarray(function(points.reshape(-1, points.shape[-1])))
-        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
-            raise SurefootError(
-                f"The density {self.path} cannot be compiled; write it with jax.numpy in the place of NumPy, "
-                "and without branches on the values of points."
-            ) from error
         batch = points.shape[:-1]
         if values.shape != (math.prod(batch),):
             raise SurefootError(

@@ -267,8 +267,9 @@ class Record:
         for name, values in (report_of(memory) or {}).items():
             while times.max() >= len(self.steps["valid"]):
                 self.double()
-            empty = np.full(self.steps["valid"].shape, np.nan, np.float32)
-            self.reports.setdefault(name, empty)[times, columns] = np.asarray(values)[rows]
+            if name not in self.reports:
+                self.reports[name] = np.full(self.steps["valid"].shape, np.nan, np.float32)
+            self.reports[name][times, columns] = np.asarray(values)[rows]
 
     def trajectories(self, time: int) -> Trajectories:
         """The first ``time`` steps; columns that ended before are padded."""

@@ -511,18 +511,13 @@ def known_parts(settings: Any, task: Task) -> tuple[Any, Any]:
 
 def own_part(path: str, option: str, task: Task) -> Callable[[Array, Array, Array], Array]:
     """The user's function ``path``, tried on shapes; raises :class:`SurefootError` if it is of no use."""
-    from surefoot._importing import find
+    from surefoot._importing import compiling, find
 
     function = find(path)
     state = jax.ShapeDtypeStruct((3, 2, task.observation.size), jnp.float32)
     action = jax.ShapeDtypeStruct((3, 2, getattr(task.action, "size", 1)), jnp.float32)
-    try:
+    with compiling(f"{option} {path}"):
         found = jax.eval_shape(function, state, action, state)
-    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
-        raise SurefootError(
-            f"{option} {path} cannot be compiled; write it with jax.numpy in the place of NumPy, and without "
-            "branches on values."
-        ) from error
     if getattr(found, "shape", None) != (3, 2):
         raise SurefootError(
             f"{option} {path} gives {getattr(found, 'shape', type(found).__name__)} for states of shape "

@@ -156,7 +156,7 @@ class SafeStart(eqx.Module):
         calm = int(metrics["calm_epochs"])
         if 0 < calm < self.calm_epochs:
             text += f", kept for {calm} of {self.calm_epochs} epochs"
-        return metrics["calm_epochs"] >= self.calm_epochs, text
+        return calm >= self.calm_epochs, text
 
     def policy(self, state: State) -> BoundedGaussianPolicy:
         return state.policy
