@@ -72,6 +72,30 @@ def test_every_policy_of_the_lyapunov_set_is_safe(seed):
     assert max(tables.start @ values(tables, tables.reward, policy) for policy in inside) <= best + 1e-6
 
 
+def test_with_several_costs_a_rise_by_each_budget_at_most_keeps_each_limit():
+    """Eq. 4.5: one function a cost; Eq. 4.7, by how much Q_C may rise, says of policies what Eq. 4.4 does."""
+    many = random_tables(3)
+    other = replace(many, cost=np.random.default_rng(9).random(many.cost.shape))
+    baseline = np.random.default_rng(3).dirichlet(np.ones(3), size=4)
+    kept, alone = np.ones(81, bool), []
+    for tables, room in ((many, 1.3), (other, 1.1)):
+        paid = values(tables, tables.cost, baseline)
+        limit = room * float(tables.start @ paid)
+        eps = library_budget(tables, baseline, limit)
+        bound = lyapunov(tables, baseline, eps)
+        q = tables.cost + tables.discount * tables.transition @ paid
+        before, seen = (baseline * q).sum(axis=1), np.zeros((2, 81), bool)
+        for i, policy in enumerate(deterministic_policies(4, 3)):
+            seen[0, i] = (backup(tables, policy, bound) <= bound).all()
+            seen[1, i] = ((policy * q).sum(axis=1) - before <= eps).all()
+            if seen[1, i]:
+                assert tables.start @ values(tables, tables.cost, policy) <= limit * (1 + 1e-4)
+        np.testing.assert_array_equal(*seen)
+        kept &= seen[1]
+        alone.append(seen[1].sum())
+    assert 0 < kept.sum() < min(alone)  # those that keep both limits are fewer than keep either
+
+
 def test_budgets_in_three_conventions():
     costs = Costs(jnp.array([15.0, 30.0]), jnp.array([1.5, 3.0]), jnp.array(1000.0))
     limits = jnp.array([25.0, 25.0])

@@ -462,6 +462,7 @@ def test_trains_in_mujoco_and_the_planner_compiles_once() -> None:
         ({"actor_sequences": -1}, "actor_sequences"),
         ({"off_policy": "td4"}, "Did you mean 'td3'"),
         ({"terminal": "learnt"}, "Did you mean 'learned'"),
+        ({"plan_precision": "float16"}, "Did you mean 'bfloat16'"),
         ({"terminal": "none", "actor_sequences": 5}, "actor_sequences must be 0"),
         ({"plan_horizon": 1, "plan_cost_limits": (1.0,)}, "no model step"),
         ({"plan_horizon": 1, "replay_augmentation": True, "plan_every": 1}, "no model step"),

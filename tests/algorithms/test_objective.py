@@ -252,8 +252,8 @@ def test_with_the_exact_value_the_plan_is_the_optimal_controller_whatever_its_ho
         after = s @ jnp.asarray(A.T) + a @ jnp.asarray(B.T)
         return reward(s, a, after) - GAMMA * jnp.sum((after @ jnp.asarray(p)) * after, -1)
 
-    def action(horizon, value):
-        objective = ModelObjective(model, value=value, reward=reward, discount=GAMMA, particles=1)
+    def action(horizon, value, **settings):
+        objective = ModelObjective(model, value=value, reward=reward, discount=GAMMA, particles=1, **settings)
         state = jnp.array([0.6, -0.3])
         search = Cem(300, 20, 30, smoothing=0.1)
         return float(
@@ -272,6 +272,10 @@ def test_with_the_exact_value_the_plan_is_the_optimal_controller_whatever_its_ho
     myopic = -GAMMA * 0.1 * 0.3 * 0.9 * v / (0.2 + GAMMA * 0.1 * 0.09)
     assert abs(myopic - best) > 0.2
     assert action(2, None) == pytest.approx(myopic, abs=0.03)
+    # The rounded model is another by 2^-9 of each entry at most: hardly another controller, but another.
+    lower = action(5, q, precision="bfloat16")
+    assert lower == pytest.approx(best, abs=0.05)
+    assert lower != action(5, q)
 
 
 # The actor's sequences ---------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import surefoot
 from surefoot.errors import SurefootError
 from surefoot.experiments import identity
 from surefoot.experiments.identity import code_digest, context_of, digests, field_defaults
+from surefoot.experiments.loop_benchmark import cells as loop_cells
 from surefoot.experiments.scopil import cells
 
 
@@ -45,6 +46,18 @@ def test_defaults_are_read_from_the_class():
     }
     fields = {field.name: getattr(Scopil(), field.name) for field in dataclasses.fields(Scopil)}
     assert fields.items() <= read.items()
+
+
+def test_an_option_that_came_later_makes_no_other_cell_until_it_is_used():
+    (cell,) = [cell for cell in loop_cells("laptop") if cell.name == "Hopper-seed0/LOOP"]
+    defaults = context_of(cell)["learner"]
+    assert "plan_precision" not in defaults and "plan_every" in defaults
+    used = dataclasses.replace(cell, options={**cell.options, "plan_precision": "bfloat16"})
+    assert digests(used)[0] != digests(cell)[0]
+    later = identity.CAME_LATER["loop"]
+    with pytest.MonkeyPatch.context() as patch:  # another default than the one of before counts
+        patch.setitem(later, "plan_precision", "'bfloat16'")
+        assert digests(cell)[0] != cell.training_digest({**context_of(cell), "learner": defaults})
 
 
 @pytest.fixture

@@ -52,6 +52,35 @@ def test_prediction_in_numpy(ensemble):
     np.testing.assert_allclose(mine[:, 0], mean[jnp.arange(4), jnp.arange(4)], atol=1e-5)
 
 
+def test_products_in_lower_precision(ensemble):
+    """Against NumPy that rounds what is multiplied, and nothing else."""
+    observation, action = inputs(50)
+
+    def rounded(x):
+        return np.asarray(x).astype(jnp.bfloat16).astype(np.float64)
+
+    def layers(x, weights, biases):
+        for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            x = rounded(x) @ rounded(weight) + np.asarray(bias, np.float64)[:, None]
+            x = x / (1 + np.exp(-x)) if i < len(weights) - 1 else x
+        return x
+
+    members, lower = ensemble.members, ensemble.products_in("bfloat16")
+    x = (np.concatenate([observation, action], axis=-1) - ensemble.input_mean) / ensemble.input_scale
+    x = np.broadcast_to(x, (4, *x.shape))
+    drawn = layers(x, members.weights, members.biases)[..., :4] * ensemble.target_scale + ensemble.target_mean
+    expected = np.concatenate([drawn, layers(x, members.cost_weights, members.cost_biases)], axis=-1)
+    mean, log_variance = lower.predict(observation, action)
+    assert mean.dtype == log_variance.dtype == jnp.float32
+    # Here and there a sum in float32 falls on the other side of a rounding.
+    assert np.quantile(np.abs(mean - expected), 0.95) < 1e-5
+    np.testing.assert_allclose(mean, expected, atol=0.02)
+    full, _ = ensemble.predict(observation, action)
+    assert np.quantile(np.abs(mean - full), 0.5) > 1e-4
+    again = lower.products_in("float32").predict(observation, action)[0]
+    np.testing.assert_allclose(again, full, atol=0.05)
+
+
 def test_log_variances_stay_within_their_bounds_however_wild_the_input(ensemble):
     observation, action = inputs(50)
     _, log_variance = ensemble.predict(1e4 * observation, 1e4 * action)

@@ -21,6 +21,10 @@ from surefoot.errors import SurefootError, unknown
 from surefoot.experiments import EXPERT, POLICY, UNTRAINED, Cell
 from surefoot.experiments.results import versions
 
+CAME_LATER = {"loop": {"plan_precision": "'float32'"}}
+"""Options that an algorithm did not always have, with the defaults that do what was done without them: where
+these are untouched a cell is what it was."""
+
 
 def digests(cell: Cell, known: dict[Any, Any] | None = None) -> tuple[str, str]:
     """Of the training, and of the whole cell (training and evaluation).
@@ -73,7 +77,7 @@ def _demonstrations(name: str | None, environment: str) -> str | None:
 
 
 def _learner(algorithm: str) -> Any:
-    """Default settings of an algorithm; for the demonstrator its code."""
+    """Default settings of an algorithm, less :data:`CAME_LATER`; for the demonstrator its code."""
     if algorithm in (POLICY, UNTRAINED):
         return None
     if algorithm == EXPERT:
@@ -81,7 +85,9 @@ def _learner(algorithm: str) -> Any:
     if algorithm not in ALGORITHMS:
         raise unknown("algorithm", algorithm, ALGORITHMS, "See `surefoot list algorithms`.")
     module, _, name = ALGORITHMS[algorithm].partition(":")
-    return field_defaults(f"surefoot.algorithms.{module}", name)
+    later = CAME_LATER.get(algorithm, {}).items()
+    defaults = field_defaults(f"surefoot.algorithms.{module}", name)
+    return {option: value for option, value in defaults.items() if (option, value) not in later}
 
 
 def _environment(name: str) -> str | None:

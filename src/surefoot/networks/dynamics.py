@@ -21,6 +21,7 @@ other; what hardly varies is not magnified. :mod:`surefoot.networks.dynamics_fit
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Self
 
@@ -31,6 +32,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from surefoot.errors import SurefootError, check_range
 
+PRECISIONS = ("float32", "bfloat16")
+"""Of numbers that are multiplied: bfloat16 has the range of float32 and 8 of its 24 binary digits."""
 MAX_LOG_VARIANCE, MIN_LOG_VARIANCE = 0.5, -10.0
 """Where the bounds of the log-variances start (Chua et al.'s code)."""
 
@@ -60,7 +63,7 @@ class Members(eqx.Module):
 
 def _layers(x: Array, weights: tuple[Array, ...], biases: tuple[Array, ...]) -> Array:
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        x = jnp.matmul(x, weight) + bias[:, None]
+        x = jnp.matmul(x.astype(weight.dtype), weight, preferred_element_type=bias.dtype) + bias[:, None]
         if layer < len(weights) - 1:
             x = swish(x)
     return x
@@ -246,6 +249,17 @@ class Ensemble(eqx.Module):
         members = jax.tree.map(lambda x: x[self.elites], self.members)
         elites = jnp.arange(len(self.elites), dtype=jnp.int32)
         return eqx.tree_at(lambda e: (e.members, e.elites), self, (members, elites))
+
+    def products_in(self, precision: str) -> Ensemble:
+        """The same model, whose layers multiply in this precision (:data:`PRECISIONS`) and sum in float32.
+
+        States, biases, log-variances and noise stay in float32. Such a model is to be used, not fitted.
+        """
+        weights, cost_weights = (
+            tuple(weight.astype(precision) for weight in layers)
+            for layers in (self.members.weights, self.members.cost_weights)
+        )
+        return replace(self, members=replace(self.members, weights=weights, cost_weights=cost_weights))
 
     def check_sizes(self, observation_size: int, action_size: int, costs: int | None = None) -> None:
         """Raises :class:`SurefootError` unless the model was made for these sizes."""

@@ -52,7 +52,7 @@ from surefoot.algorithms.rl import sac, td3
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
-from surefoot.networks.dynamics import Ensemble
+from surefoot.networks.dynamics import PRECISIONS, Ensemble
 from surefoot.networks.dynamics_fit import Fit, fit, init_optimiser
 from surefoot.networks.policies import Mode, WarmUp
 from surefoot.numerics.cem import Cem
@@ -122,6 +122,9 @@ class Loop(eqx.Module):
     terminal value, else 0."""
     particles: int = 4
     """P: rollouts of each sequence in each member; 1 costs a quarter and is noisier."""
+    plan_precision: str = "float32"
+    """Of the products in the model while planning: float32, or bfloat16 on accelerators that multiply faster
+    in it."""
     plan_every: int = 1
     """Steps that a plan is followed; 2 plans at every other step, which is not the thesis' method."""
     terminal: str = "learned"
@@ -346,6 +349,7 @@ class Loop(eqx.Module):
             discount=self.discount,
             particles=self.particles,
             model_steps=self.plan_horizon if with_value and self.terminal_action == "actor" else None,
+            precision=self.plan_precision,
             simulated=self.simulated_an_iteration if self.replay_augmentation else 0,
         )
         return Planner(
@@ -572,6 +576,7 @@ def check_settings(settings: Loop) -> None:
         ("terminal", TERMINALS),
         ("terminal_critic", CRITICS),
         ("terminal_action", ("planned", "actor")),
+        ("plan_precision", PRECISIONS),
     ):
         if getattr(settings, name) not in allowed:
             raise unknown(name, getattr(settings, name), allowed)

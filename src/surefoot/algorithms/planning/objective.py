@@ -26,8 +26,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from surefoot.errors import SurefootError, check_range
-from surefoot.networks.dynamics import Ensemble, Prediction
+from surefoot.errors import SurefootError, check_range, unknown
+from surefoot.networks.dynamics import PRECISIONS, Ensemble, Prediction
 from surefoot.numerics.cem import Cem, Plan, Proposal, Scores, cem, shifted
 
 Value = Callable[[Float[Array, "*batch obs"], Float[Array, "*batch act"]], Float[Array, "*batch"]]
@@ -73,6 +73,8 @@ class ModelObjective(eqx.Module):
     """P, rollouts a member and sequence."""
     model_steps: int | None = eqx.field(static=True, default=None)
     """k; H - 1 with a terminal value and H without, if not given. H with a value needs an ``actor``."""
+    precision: str = eqx.field(static=True, default="float32")
+    """Of the products in the model's layers (:meth:`surefoot.networks.dynamics.Ensemble.products_in`)."""
     simulated: int = eqx.field(static=True, default=0)
     """Transitions a call that are drawn from those met, uniformly among those before the end; a row with NaN
     is none."""
@@ -80,10 +82,16 @@ class ModelObjective(eqx.Module):
     def __check_init__(self) -> None:
         check_range("particles", self.particles, low=1)
         check_range("simulated", self.simulated, low=0)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
         if isinstance(self.discount, int | float):
             check_range("discount", self.discount, low=0, high=1)
         if self.reward is None and not self.ensemble.rewards:
             raise SurefootError("The model predicts no reward and none is known; give one of the two.")
+
+    def ready(self) -> ModelObjective:
+        """For many calls: with the elites alone, in the precision that is asked for."""
+        return eqx.tree_at(lambda o: o.ensemble, self, self.ensemble.chosen().products_in(self.precision))
 
     def at(
         self, observation: Float[Array, " obs"]
@@ -307,7 +315,7 @@ def plan(
     Several environments are planned for in one call by ``jax.vmap`` over state, previous plan and key.
     """
     key_actor, key_search = jax.random.split(key)
-    objective = eqx.tree_at(lambda o: o.ensemble, objective, objective.ensemble.chosen())
+    objective = objective.ready()
     extra = None
     if actor is not None and sequences:
         extra = actor_sequences(

@@ -130,14 +130,15 @@ class Planner(eqx.Module):
         """G of this plan minus that of plain CEM's from the same start, and minus that of the actor's own
         sequences, all judged by the same noise (Figure 2.9)."""
         key_cem, key_judge = jax.random.split(key)
-        judge = replace(self.objective, particles=COMPARISON_PARTICLES, simulated=0)
+        judge = replace(
+            self.objective, particles=COMPARISON_PARTICLES, simulated=0, precision="float32"
+        ).ready()
         plain = self._search(replace(self.objective, simulated=0), memory, observation, key_cem, 0)
         sequences = actor_sequences(  # those that the search was given: of the same key
-            judge.ensemble.chosen(), self.actor.mode, observation, jax.random.split(key_plan)[0],
+            self.objective.ready().ensemble, self.actor.mode, observation, jax.random.split(key_plan)[0],
             count=self.sequences, horizon=self.horizon,
         )  # fmt: skip
         plans = jnp.concatenate([jnp.stack([found.actions, plain.actions]), sequences])
-        judge = eqx.tree_at(lambda o: o.ensemble, judge, judge.ensemble.chosen())
         worth = jax.vmap(lambda actions: judge(observation, actions[None], key_judge).returns[0])(plans)
         return {"gain_over_cem": worth[0] - worth[1], "gain_over_actor": worth[0] - jnp.mean(worth[2:])}
 
