@@ -14,7 +14,7 @@ from surefoot.experiments.identity import digests
 from surefoot.experiments.lbpo_backtracks_page import Counts, counted
 from surefoot.experiments.lbpo_backtracks_page import claims as backtrack_claims
 from surefoot.experiments.lbpo_backtracks_page import write as write_backtracks
-from surefoot.experiments.lbpo_benchmark import METHODS, START, TASKS, cells
+from surefoot.experiments.lbpo_benchmark import METHODS, START, TASKS, cells, setting
 from surefoot.experiments.lbpo_benchmark_page import Seeds, claims, write
 from surefoot.experiments.worker import tuples
 
@@ -140,9 +140,12 @@ def test_seeds_are_taken_together(records):
 def test_claims(records):
     found = claims(records)
     assert len(found) == 2 * PER_TASK and all(claim.verdict.holds for claim in found)
-    assert all(claim.verdict.certain for claim in found if claim.where == "PointGoal1")
-    alone = [claim for claim in found if claim.where == "CarGoal1"]
-    assert alone and not any(claim.verdict.certain for claim in alone)  # one seed decides nothing
+    assert not any(claim.verdict.certain for claim in found)  # two seeds have a range, and one has none
+    second = [r for r in records if r["setting"] == setting("PointGoal1", 1)]
+    third = [r | {"setting": setting("PointGoal1", 2), "seeds": [2], "cell": r["method"]} for r in second]
+    more = claims(records + third)
+    assert {claim.where for claim in more if claim.verdict.certain} == {"PointGoal1"}
+    assert all(claim.verdict.certain for claim in more if claim.where == "PointGoal1")
     few = [record for record in records if record["method"] != "LBPO"]
     assert sum(claim.verdict.holds is None for claim in claims(few)) == 2 * (1 + 5 + 2)
     worse = [r | {"per_seed": {"unsafe_epochs": [1.0]}} if r["method"] == "LBPO" else r for r in records]

@@ -127,6 +127,15 @@ def test_records_of_the_same_cells_are_borrowed_from_other_experiments(program, 
     run(dataclasses.replace(make(c={}), name="third"), "smoke", progress=False)
     third = change(dataclasses.replace(whole, name="third"), episodes=20)
     assert [record["cell"] for record in borrow(third, "smoke", "results")] == ["s/c"]
+    # One of an earlier version is taken where there is no other, and said to be one.
+    earlier = json.loads(SUMMARY.read_text())
+    for record in earlier["records"] if isinstance(earlier, dict) else earlier:
+        record["digest"] = "of before"
+    for folder in ("other", SUMMARY.parts[1]):
+        Path("results", folder, "smoke/summary.json").write_text(json.dumps(earlier))
+    taken = borrow(dataclasses.replace(whole, name="third"), "smoke", "results")
+    assert [record["cell"] for record in taken] == ["s/a", "s/b", "s/c"]
+    assert "`s/a`, `s/b`" in pages.make_again(whole, taken, "smoke").partition("earlier version")[2]
     with pytest.raises(SurefootError, match="results"):
         borrow(dataclasses.replace(whole, name="fourth"), "smoke", "results")
 

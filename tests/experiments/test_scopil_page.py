@@ -82,7 +82,11 @@ def found(records, claim, where):
 
 
 def test_all_claims_are_met_by_numbers_that_meet_them(records):
-    assert {str(claim.verdict) for claim in claims(records)} == {"met"}
+    overlap = "the same share"  # that intervals touch proves nothing
+    assert {str(c.verdict) for c in claims(records) if overlap not in c.claim} == {"met"}
+    assert {str(c.verdict) for c in claims(records) if overlap in c.claim} == {
+        "met (intervals leave it open)"
+    }
     # Each claim on each setting and, where it is about starts, on both sets.
     assert len(claims(records)) == 6 * 4 * 2 + 2 + 2 * 4 + 2 * 2
 

@@ -153,8 +153,10 @@ def test_binned_by_hand():
     assert plots.binned(columns, "absent") is None
     steps, values = plots.binned(columns, "return")
     assert steps.tolist() == [10.0, 20.0, 30.0, 40.0] and np.isnan(values[1, 2])
-    _, smooth = plots.binned(columns, "return", window=3)
-    assert smooth[1].tolist() == [2.0, 2.0, 5.0, 7.0]  # of 1, 3, -, 7
+    _, smooth = plots.binned(columns, "return", share=0.75)
+    assert smooth[1].tolist() == [2.0, 2.0, 5.0, 7.0]  # of 1, 3, -, 7, by threes
+    _, rough = plots.binned(columns, "return", share=1 / 12)  # less than a stretch
+    np.testing.assert_array_equal(rough, values)
     weighted = columns | {"episodes": np.array([1, 1, 3, 1, 0, 1, 1, 1])}
     assert plots.binned(weighted, "return", bins=2)[1][1].tolist() == [(1 + 3 * 3) / 4, 7.0]
     assert plots.binned(weighted | {"alpha": columns["return"]}, "alpha", bins=2)[1][1, 0] == 2.0

@@ -27,7 +27,7 @@ from surefoot.evaluation.statistics import (
 DEFINITIONS = {
     "return": "Sum of the rewards of an episode, not discounted. Mean of each seed's episodes, then the "
     "interquartile mean over seeds; interval: bootstrap over seeds and, inside them, episodes.",
-    "success": "Share of episodes at whose end the environment says that the task is solved; "
+    "success": "Share of episodes in which the environment says at some step that the task is solved; "
     "Clopper-Pearson interval over all episodes.",
     "violating_steps_per_episode": "Steps of an episode at which any constraint is violated. A step violates "
     "a constraint if its cost is above zero. Estimated like the return.",

@@ -56,7 +56,7 @@ ABOUT = {
 
 SCALES = {
     "smoke": "a few minutes: does everything run?",
-    "laptop": "an evening or two on a laptop: the numbers that are committed",
+    "laptop": "an evening to some days on a laptop: the numbers that are committed",
     "paper": "longer training, more seeds and episodes: a workstation or a cluster",
 }
 """The scales that every experiment has, smallest first."""

@@ -58,7 +58,7 @@ def _reaches(table: Records, task: str, method: str, record: Record) -> Claim:
         "A policy trained on the learned reward reaches the published share of the expert's return",
         f"{TASKS[task].title}, {method}",
         f"{show(ours, 2)}; published {theirs:.2f}",
-        at_least(ours, theirs),
+        at_least(ours, theirs).among([len(record["seeds"])]),
     )
 
 
@@ -68,7 +68,7 @@ def _as_good_as_its_policy(table: Records, task: str, method: str, record: Recor
         "The new policy has at least 90 % of the return of the one that came with the reward",
         f"{TASKS[task].title}, {method}",
         f"new {show(ours)}; the one that came with it {show(first)}",
-        at_least(ours, first, 0.9),
+        at_least(ours, first, 0.9).among([len(record["seeds"])]),
     )
 
 

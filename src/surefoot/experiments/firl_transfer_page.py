@@ -41,6 +41,8 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     found = {method: table.metric(DISABLED, method, "return") for method in ROWS}
 
     def two(claim: str, first: str, second: str, verdict: Verdict) -> Claim:
+        records_ = (table.get(DISABLED, name) for name in (first, second))
+        verdict = verdict.among(len(record["seeds"]) for record in records_ if record is not None)
         text = "; ".join(f"{method}: {show(found[method], 1)}" for method in (first, second))
         return Claim(claim, "disabled ant", text, verdict)
 
@@ -72,7 +74,7 @@ def _as_published(method: str, record: Record, ours: Estimate | None) -> Claim:
         f"A policy trained on the reward of {method} has at least the published return",
         "disabled ant",
         f"{show(ours, 1)}; published {theirs:.1f}",
-        at_least(ours, theirs),
+        at_least(ours, theirs).among([len(record["seeds"])]),
     )
 
 

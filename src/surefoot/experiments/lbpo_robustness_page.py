@@ -39,8 +39,8 @@ SLACK = 0.15
 
 
 def claims(records: Iterable[Record]) -> list[Claim]:
-    """What the thesis says of its figure, and our prediction, with every number of episodes that has "
-    "records."""
+    """What the thesis says of its figure, and our prediction, with every number of episodes
+    that has records."""
     table = Records(records)
     counts = _counts(table)
     rivals = [method for method in METHODS if method != "LBPO"]

@@ -13,7 +13,6 @@ from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
 from surefoot.experiments import Cell, Experiment, figures, pages
 from surefoot.experiments.loop_benchmark import EXPERIMENT, METHODS, REFERENCE, TASKS, logged, setting
 from surefoot.experiments.results import (
-    UNKNOWN,
     Claim,
     Record,
     Records,
@@ -68,9 +67,9 @@ class Runs:
         return (read[0].steps[:size][known], values[:, known]) if known.any() else None
 
     def until(self, task: str, methods: Iterable[str], name: str | None = None) -> float:
-        """Steps up to which all of these methods have a curve; 0 if one has none."""
+        """Steps up to which those of these methods that have a curve all have one; 0 if none has."""
         found = [self.curve(task, method, name or evaluated(method)) for method in methods]
-        return min((float(curve[0][-1]) if curve else 0.0 for curve in found), default=0.0)
+        return min((float(curve[0][-1]) for curve in found if curve), default=0.0)
 
     def mean(self, task: str, method: str, name: str, until: float | None = None) -> Estimate | None:
         """Area under the curve of a metric up to a number of steps, divided by its length."""
@@ -173,11 +172,8 @@ def _far_below(table: Runs, task: str, rival: str, share: float, text: str) -> C
 
 
 def doubted(verdict: Verdict, table: Runs, task: str, *methods: str) -> Verdict:
-    """One seed has no interval: then the numbers decide nothing for certain."""
-    if verdict.holds is None:
-        return UNKNOWN
-    several = all(len(table.of(task, method)) > 1 for method in methods)
-    return Verdict(verdict.holds, verdict.certain and several)
+    """A few seeds decide nothing for certain."""
+    return verdict.among(len(table.of(task, method)) for method in methods)
 
 
 def number(value: Estimate | None) -> str:

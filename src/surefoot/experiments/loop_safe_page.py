@@ -21,7 +21,6 @@ from surefoot.experiments.loop_safe import (
     setting,
 )
 from surefoot.experiments.results import (
-    UNKNOWN,
     Claim,
     Record,
     Records,
@@ -136,11 +135,8 @@ def _return(table: Runs, task: str) -> Claim:
 
 
 def doubted(verdict: Verdict, table: Runs, task: str) -> Verdict:
-    """One seed has no interval: then the numbers decide nothing for certain."""
-    if verdict.holds is None:
-        return UNKNOWN
-    several = all(len(table.of(task, method)) > 1 for method in METHODS)
-    return Verdict(verdict.holds, verdict.certain and several)
+    """A few seeds decide nothing for certain."""
+    return verdict.among(len(table.of(task, method)) for method in METHODS)
 
 
 def number(value: Estimate | None, percent: bool = False) -> str:

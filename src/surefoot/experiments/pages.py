@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from surefoot.experiments import Experiment
-from surefoot.experiments.results import Claim, Record, markdown_table, tally
+from surefoot.experiments.results import ENOUGH_SEEDS, Claim, Record, markdown_table, tally
 from surefoot.training.run import atomic_write
 
 
@@ -81,7 +81,8 @@ def in_short(found: Sequence[Claim], cases: str = "settings") -> str:
         + markdown_table(head, rows)
         + (
             "\n\nA claim is *met* where the estimates meet it; the intervals leave it open where they do not "
-            "decide it by themselves. Each verdict is listed [below](#every-verdict)."
+            f"decide it by themselves (those of fewer than {ENOUGH_SEEDS} seeds never do). Each verdict is "
+            "listed [below](#every-verdict)."
         )
     )
 
@@ -116,7 +117,8 @@ def make_again(experiment: Experiment, records: Sequence[Record], scale: str) ->
         which = "all" if len(stale) == len(have) else _list(stale)
         parts.append(
             "\nMade by an earlier version, of which settings, their defaults or the environment have changed "
-            f"since, in a way that need not matter: {which}. `reproduce` would run them again."
+            f"since, which may matter (CHANGELOG.md says what changed): {which}. `reproduce` would run them "
+            "again."
         )
     return "\n".join(parts)
 

@@ -91,6 +91,11 @@ def metric(record: Record | None, name: str) -> Estimate | None:
 # Verdicts -------------------------------------------------------------------------------------------
 
 
+ENOUGH_SEEDS = 3
+"""Fewer decide nothing for certain: resampling two numbers gives their range, which covers the mean half the
+time and not 95 % of it."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether something holds, and whether the intervals leave no doubt about it."""
@@ -116,8 +121,10 @@ class Verdict:
         return Verdict(self.holds, self.certain and other.certain)
 
     def among(self, seeds: Iterable[int]) -> Verdict:
-        """The same, but certain only if each side has several ``seeds``: one has no interval."""
-        return UNKNOWN if self.holds is None else Verdict(self.holds, self.certain and min(seeds) > 1)
+        """The same, but certain only if each side has :data:`ENOUGH_SEEDS`."""
+        if self.holds is None:
+            return UNKNOWN
+        return Verdict(self.holds, self.certain and min(seeds) >= ENOUGH_SEEDS)
 
     def __or__(self, other: Verdict) -> Verdict:
         """At least one holds."""
@@ -163,10 +170,11 @@ def between(value: Estimate | None, low: float, high: float) -> Verdict:
 
 
 def overlap(a: Estimate | None, b: Estimate | None) -> Verdict:
-    """The intervals of two numbers have a point in common: no difference can be told."""
+    """The intervals of two numbers have a point in common: no difference can be told, nor ruled out."""
     if a is None or b is None:
         return UNKNOWN
-    return Verdict(a.lower <= b.upper and b.lower <= a.upper, certain=True)
+    touch = a.lower <= b.upper and b.lower <= a.upper
+    return Verdict(touch, certain=not touch)
 
 
 def _mirror(value: Estimate) -> Estimate:

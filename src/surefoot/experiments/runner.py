@@ -10,6 +10,7 @@ demonstrations or the package's version changed; one that was stopped goes on fr
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 import threading
@@ -217,8 +218,8 @@ def write_summary(path: Path, folder: Path, records: Iterable[Record], order: Se
 def borrow(experiment_: Experiment, scale: str, out: str | Path, runs: str | Path = RUNS) -> list[Record]:
     """The summary's records, with those of the same cells that other experiments have at this scale.
 
-    A cell is the same if its digest is. A record of an earlier version of the cell gives way. What was
-    found is written into the summary.
+    A cell is the same if its digest is. A record of an earlier version of the cell gives way, and is taken
+    where there is no other. What was found is written into the summary.
 
     Raises:
         SurefootError: there is no summary, or one cannot be read.
@@ -231,18 +232,30 @@ def borrow(experiment_: Experiment, scale: str, out: str | Path, runs: str | Pat
         read_summary(path) for path in sorted(Path(out).glob(f"*/{scale}/summary.json")) if path != summary
     )
     found: dict[str, Record] = {}
+    earlier: dict[str, Record] = {}
     known: dict[Any, Any] = {}
     for record in (record for records in others for record in records):
         cell = wanted.get(record["cell"])
         if cell is None or record.get("digest") in (None, digests_here.get(cell.name)):
             continue
+        here = record | {"group": cell.group, "published": dict(cell.published)}
         if record["digest"] == digest_of(cell, known):
-            found[cell.name] = record | {"group": cell.group, "published": dict(cell.published)}
+            found[cell.name] = here
+        elif cell.name not in digests_here and _same_settings(record, cell):
+            earlier[cell.name] = here
+    found = earlier | found
     if found:
         order = [cell.name for cell in experiment_.cells(scale)]
         write_summary(summary, Path(runs) / experiment_.name / scale, found.values(), order)
         mine = read_summary(summary)
     return mine
+
+
+def _same_settings(record: Record, cell: Cell) -> bool:
+    """Whether the record is of a cell like this one, of this version or an earlier one."""
+    names = ("algorithm", "environment", "steps", "seeds", "options", "episodes")
+    about = (cell.algorithm, cell.environment, cell.steps, cell.seeds, dict(cell.options), cell.episodes)
+    return json.loads(json.dumps(about)) == [record.get(name) for name in names]
 
 
 def digest_of(cell: Cell, known: dict[Any, Any] | None = None) -> str | None:

@@ -353,13 +353,14 @@ def key(name: str, look: Look) -> str:
 
 
 def binned(
-    columns: Mapping[str, np.ndarray], name: str, bins: int = 60, window: int = 1
+    columns: Mapping[str, np.ndarray], name: str, bins: int = 60, share: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """A column of ``metrics.csv`` as ``steps [points]`` and ``values [seeds, points]``, smoothed.
 
     The steps are cut into at most ``bins`` equal stretches, each drawn at its end; a value is the mean
-    over the ``window`` stretches around it. Means over episodes are weighted by their number, if the
-    column ``episodes`` says it. ``None`` if the column is missing or holds no number.
+    over those around it that make up this ``share`` of the steps, and at least itself. Means over episodes
+    are weighted by their number, if the column ``episodes`` says it. ``None`` if the column is missing or
+    holds no number.
     """
     values = columns.get(name)
     if values is None or not np.isfinite(values).any():
@@ -376,7 +377,7 @@ def binned(
     np.add.at(sums, (row, place), weights * np.nan_to_num(values))
     np.add.at(counts, (row, place), weights)
     some = counts.any(axis=0)
-    near = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) <= window // 2
+    near = np.abs(np.subtract.outer(np.arange(count), np.arange(count))) <= int(share * count / 2)
     sums, counts = sums @ near, counts @ near
     means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     return edges[1:][some], means[:, some]
