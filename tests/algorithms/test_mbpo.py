@@ -133,8 +133,12 @@ def test_a_rollout_ends_where_the_task_does(reward: str) -> None:
 def test_rollouts_grow_as_the_published_schedule_says(schedule: Any, lengths: dict[int, int]) -> None:
     """floor(clip((epoch - e0) / (e1 - e0), 0, 1) (l1 - l0) + l0)."""
     settings = Mbpo(rollout_schedule=schedule)
-    found = {epoch: int(mbpo.rollout_length(settings, jnp.asarray(1000 * epoch))) for epoch in lengths}
+    begun = settings.warm_up  # the random steps are no epochs
+    found = {
+        epoch: int(mbpo.rollout_length(settings, jnp.asarray(begun + 1000 * epoch))) for epoch in lengths
+    }
     assert found == lengths
+    assert int(mbpo.rollout_length(settings, jnp.asarray(0))) == lengths[0]
     for length in found.values():  # what is kept is that of one epoch, and there is room for the longest
         assert settings.kept(length) == 400_000 * length <= settings.simulated_capacity
     assert settings.simulated_capacity == 400_000 * int(schedule[1])

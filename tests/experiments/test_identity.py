@@ -60,6 +60,14 @@ def test_an_option_that_came_later_makes_no_other_cell_until_it_is_used():
         assert digests(cell)[0] != cell.training_digest({**context_of(cell), "learner": defaults})
 
 
+def test_a_revision_of_code_makes_those_cells_others_that_it_concerns(monkeypatch):
+    now = {cell.name: digests(cell) for cell in cells("laptop")}
+    monkeypatch.setattr(identity, "REVISIONS", ())
+    before = {cell.name: digests(cell) for cell in cells("laptop")}
+    others = {name for name in now if now[name] != before[name]}
+    assert others == {f"zone+speed,beta={beta}/SCOPIL" for beta in ("0", "0.25", "0.75", "1")}
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A copy of the package's environments to be changed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -178,6 +180,40 @@ def test_stopping_early_goes_back_to_the_best_weights():
     assert metrics["model_epochs"] == 3
     for x, y in zip(jax.tree.leaves(model.members), jax.tree.leaves(after.members), strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_small_gains_add_up_to_progress():
+    """Less than a hundredth an epoch, every epoch: no epoch alone is progress, three together are."""
+    s, a, _ = held_out_case()
+    settings = Fit(epochs=30, learning_rate=1e-4, holdout=0.2, patience=4)
+    model, optimiser = fresh(settings)
+    data = experience(s, a, 0.1 * a, s)
+
+    def errors(epochs):
+        some = dataclasses.replace(settings, epochs=epochs)
+        _, _, metrics = fit(model, optimiser, data, 1000, jax.random.key(4), some)
+        return metrics["model_holdout_error"], metrics["model_epochs"]
+
+    (first, _), (second, _), (last, epochs) = errors(1), errors(2), errors(30)
+    assert 0.99 < second / first < 1  # so slow it is
+    assert epochs == 30 and last < 0.95 * first
+
+
+def test_a_cost_is_judged_as_it_is_predicted():
+    """A mean below 0 predicts no cost: how far below it lies is no error."""
+    model = fresh(Fit(), costs=1, hidden=(8,), cost_hidden=(8,))[0]
+    low = eqx.tree_at(
+        lambda e: (e.members.cost_weights[-1], e.members.cost_biases[-1]),
+        model,
+        (jnp.zeros((3, 8, 1)), jnp.full((3, 1), -0.3)),
+    )
+    zero = eqx.tree_at(lambda e: e.members.cost_biases[-1], low, jnp.zeros((3, 1)))
+    s, a, _ = held_out_case()
+    cost = jnp.pad(jnp.asarray(s > 0.9, jnp.float32)[:, None], ((0, CAPACITY - 1000), (0, 0)))
+    data = dataclasses.replace(experience(s, a, 0.1 * a, s), cost=cost)
+    split, variance = Split.of(jnp.asarray(1000), 0.2), jnp.array([1.0, 1.0, 0.05])
+    found = [dynamics_fit.holdout_error(m, data, split, variance, Fit(holdout=0.2)) for m in (low, zero)]
+    np.testing.assert_allclose(*found, rtol=1e-6)
 
 
 def test_the_elites_are_those_that_explain_most():

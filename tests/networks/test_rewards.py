@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +41,13 @@ def test_residual_network(blocks):
     np.testing.assert_allclose(
         network(X), np.clip(dense(network.head, x)[:, 0], -10, 10), rtol=2e-5, atol=1e-6
     )
+
+
+def test_running_statistics_are_no_parameters():
+    norm = eqx.tree_at(lambda n: n.variance, BatchNorm.create(3), jnp.array([0.1, 1.0, 4.0]))
+    slope = jax.grad(lambda norm: jnp.sum(norm(jnp.ones((2, 3))) ** 2))(norm)
+    assert not slope.mean.any() and not slope.variance.any()
+    assert slope.scale.all() and slope.offset.all()
 
 
 def test_batch_normalisation_while_training_and_after():

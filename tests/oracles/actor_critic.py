@@ -137,7 +137,8 @@ class Learner:
 
         p = probabilities(self.actor, rows.next_observation)
         q = np.minimum(*(forward(target, rows.next_observation) for target in self.targets))
-        value = (p * (q - alpha * np.log(p))).sum(axis=1)
+        share = 1.0 if imitation is None else 2 * imitation.beta  # of the entropy, in the reward's objective
+        value = (p * (q - share * alpha * np.log(p))).sum(axis=1)
         goal = rows.reward + self.discount * np.where(rows.terminated, 0.0, value)
         n = len(self.critics[0])
 
@@ -153,7 +154,6 @@ class Learner:
         self.critics = (both[:n], both[n:])
 
         q = np.minimum(*(forward(critic, rows.observation) for critic in self.critics))
-        share = 1.0 if imitation is None else 2 * imitation.beta
 
         def actor_loss(actor: Layers) -> float:
             p = probabilities(actor, rows.observation)

@@ -44,6 +44,28 @@ def test_names_of_episode_metrics_are_those_that_worlds_report():
 # Reduction ---------------------------------------------------------------------------------------------
 
 
+def test_rounds_of_an_iteration_are_weighed_by_their_episodes():
+    """Twenty short episodes and two long ones: not the mean of the rounds' means."""
+    import jax.numpy as jnp
+
+    from surefoot.data.trajectories import over_rounds
+
+    nan = jnp.nan
+    found = over_rounds(
+        {
+            "episodes": jnp.array([20.0, 1.0, 8.0, 0.0]),
+            "return": jnp.array([50.0, 3000.0, 300.0, nan]),
+            "cost/left": jnp.array([1.0, 0.0, 2.0, nan]),
+            "critic_loss": jnp.array([1.0, 2.0, 3.0, nan]),
+        }
+    )
+    np.testing.assert_allclose(found["return"], (20 * 50 + 3000 + 8 * 300) / 29, rtol=1e-6)
+    np.testing.assert_allclose(found["cost/left"], 36 / 29, rtol=1e-6)
+    assert float(found["episodes"]) == 29 and float(found["critic_loss"]) == 2.0
+    none = over_rounds({"episodes": jnp.zeros(2), "return": jnp.array([nan, nan])})
+    assert float(none["episodes"]) == 0 and np.isnan(none["return"])
+
+
 def test_episode_metrics_are_means_over_episodes_and_others_over_iterations():
     """Against the mean over the single episodes, one by one."""
     chance = np.random.default_rng(0)

@@ -61,6 +61,10 @@ class Trajectories(eqx.Module):
         return (self.terminated | self.truncated) & self.valid
 
 
+EPISODE_METRICS = ("return", "length", "success", "violating_steps_per_episode", "violating_episodes", "cost")
+"""What :func:`episode_metrics` gives means of, in all and by constraint."""
+
+
 def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
     """Means over the episodes that ended inside ``batch``, NaN where none did; ``episodes`` is their number.
 
@@ -90,3 +94,21 @@ def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[s
         metrics[f"violating_steps_per_episode/{name}"] = mean(steps)
         metrics[f"violating_episodes/{name}"] = mean(steps > 0)
     return metrics
+
+
+def over_rounds(metrics: dict[str, Float[Array, " rounds"]]) -> dict[str, Float[Array, ""]]:
+    """The metrics of several rounds of an iteration as those of one: ``episodes`` is their sum.
+
+    What :func:`episode_metrics` gives becomes the mean over all their episodes, everything else the mean over
+    the rounds that had it.
+    """
+    means = {name: jnp.nanmean(values) for name, values in metrics.items()}
+    if "episodes" not in metrics:
+        return means
+    episodes = metrics["episodes"]
+    for name, values in metrics.items():
+        if name.partition("/")[0] in EPISODE_METRICS:
+            weight = jnp.where(jnp.isnan(values), 0.0, episodes)
+            total = jnp.sum(jnp.where(weight > 0, weight * values, 0.0))
+            means[name] = jnp.where(jnp.any(weight > 0), total / jnp.maximum(jnp.sum(weight), 1.0), jnp.nan)
+    return means | {"episodes": jnp.sum(episodes)}

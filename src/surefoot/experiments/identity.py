@@ -2,14 +2,14 @@
 
 A cell says only where its settings differ from the defaults. So that a changed default, a changed
 environment or other demonstrations make it another cell, its digest covers them as well. It does not
-cover the code of the algorithms: the package's version stands for that.
+cover the code of the algorithms: the package's version and :data:`REVISIONS` stand for that.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,15 @@ from surefoot.errors import SurefootError, unknown
 from surefoot.experiments import EXPERT, POLICY, UNTRAINED, Cell
 from surefoot.experiments.results import versions
 
+REVISIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], bool]], ...] = (
+    ("scopil", "the critic's share of entropy", lambda options: options.get("beta", 0.5) != 0.5),
+    ("loop", "progress since the last progress", lambda options: options.get("model_patience") is not None),
+    ("mbpo", "progress since the last progress", lambda options: True),
+    ("airl", "episodes of all rounds", lambda options: not options.get("density")),
+    ("fmax", "episodes of all rounds", lambda options: not options.get("density")),
+)
+"""Changes of code that settings do not show: algorithm, what changed, and whether it concerns a cell with
+these options. Such a cell is another one than before."""
 CAME_LATER = {"loop": {"plan_precision": "'float32'"}}
 """Options that an algorithm did not always have, with the defaults that do what was done without them: where
 these are untouched a cell is what it was."""
@@ -54,6 +63,9 @@ def context_of(cell: Cell, known: dict[Any, Any] | None = None) -> dict[str, Any
         "learner": found(_learner, cell.algorithm),
         "environment": found(_environment, cell.environment),
     }
+    revisions = [what for of, what, concerns in REVISIONS if of == cell.algorithm and concerns(cell.options)]
+    if revisions:  # only where there are some: other cells keep the digest that they had
+        context["revisions"] = revisions
     if cell.source is not None:
         context["source"] = digests(cell.source, known)[0]
     return context

@@ -81,7 +81,8 @@ class Fit(eqx.Module):
     """Stop after more than so many epochs in a row without progress on the transitions held out, and go back
     to each member's best weights; ``None`` keeps the last weights after all epochs."""
     progress: float = 0.01
-    """Share by which an error must fall below the best one to count as progress."""
+    """Share by which a member's error must fall below that of its last progress to count as progress: small
+    gains add up."""
     max_holdout: int = 5000
     """Most transitions held out that an error is measured on."""
 
@@ -155,6 +156,8 @@ class _Progress(eqx.Module):
     optimiser: optax.OptState
     best: Members
     best_error: Float[Array, " members"]
+    reference: Float[Array, " members"]
+    """Error at the last progress."""
     waited: Int[Array, ""]
     """Epochs in a row without progress."""
     epochs: Int[Array, ""]
@@ -194,20 +197,22 @@ def _fit(
         members, state, total = jax.lax.fori_loop(
             0, todo, lambda i, carry: minibatch(i, carry, round_keys), start
         )
-        best, best_error, waited = now.best, now.best_error, now.waited
+        best, best_error, reference, waited = now.best, now.best_error, now.reference, now.waited
         if settings.patience is not None:
             new = eqx.tree_at(lambda e: e.members, ensemble, members)
             error = holdout_error(new, data, split, variance, settings)
             none = split.held == 0  # nothing to go by: all epochs, last weights
-            progress = jnp.any(error < (1 - settings.progress) * best_error) | none
-            waited = jnp.where(progress, 0, waited + 1)
+            progress = error < (1 - settings.progress) * reference
+            reference = jnp.where(progress, error, reference)
+            waited = jnp.where(jnp.any(progress) | none, 0, waited + 1)
             better = (error < best_error) | none
             best = jax.tree.map(
                 lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old), members, best
             )
             best_error = jnp.minimum(error, best_error)
+        epochs, minibatches = now.epochs + 1, now.minibatches + todo
         return _Progress(
-            members, state, best, best_error, waited, now.epochs + 1, now.minibatches + todo, total / todo
+            members, state, best, best_error, reference, waited, epochs, minibatches, total / todo
         )
 
     def more(now: _Progress) -> Array:
@@ -219,7 +224,9 @@ def _fit(
         first, first_error = ensemble.members, jnp.zeros(size)
     else:
         first, first_error = ensemble.members, holdout_error(ensemble, data, split, variance, settings)
-    start = _Progress(first, optimiser, first, first_error, zero, zero, zero, jnp.full((), jnp.nan))
+    start = _Progress(
+        first, optimiser, first, first_error, first_error, zero, zero, zero, jnp.full((), jnp.nan)
+    )
     done = jax.lax.while_loop(more, epoch, start)
 
     members = done.members if settings.patience is None else done.best
@@ -324,6 +331,7 @@ def holdout_error(
     """Mean over outputs of squared error / variance on transitions held out; 0 if there are none."""
     n = jnp.minimum(split.held, settings.max_holdout)
     variance = jnp.where(variance < NEARLY_CONSTANT**2, 1.0, variance)
+    drawn = len(ensemble.target_mean)
 
     def add(chunk: Array, total: Array) -> Array:
         rank = chunk * CHUNK + jnp.arange(CHUNK)
@@ -331,6 +339,7 @@ def holdout_error(
         spaced = jnp.floor(rank * (split.held / jnp.maximum(n, 1))).astype(jnp.int32)
         x, y = rows(ensemble, data, split.held_out(jnp.where(inside, spaced, 0)))
         mean, _ = ensemble.members(jnp.broadcast_to(x, (ensemble.size, *x.shape)))
+        mean = mean.at[..., drawn:].set(jnp.maximum(mean[..., drawn:], 0.0))  # as costs are predicted
         error = jnp.mean((mean - y) ** 2 / variance, axis=-1)
         return total + jnp.sum(jnp.where(inside, error, 0.0), axis=-1)
 

@@ -62,8 +62,9 @@ class BatchNorm(eqx.Module):
         return cls(one, zero, zero, one)
 
     def __call__(self, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
-        """By the running statistics."""
-        return (x - self.mean) * jax.lax.rsqrt(self.variance + 1e-5) * self.scale + self.offset
+        """By the running statistics, which are no parameters: no gradient reaches them."""
+        mean, variance = jax.lax.stop_gradient((self.mean, self.variance))
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * self.scale + self.offset
 
     def training(self, x: Float[Array, "batch width"]) -> tuple[Float[Array, "batch width"], Self]:
         """By the statistics of the batch, a tenth of which enters the running ones."""

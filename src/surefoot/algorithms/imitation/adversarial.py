@@ -55,7 +55,7 @@ WITH_DENSITY: dict[str, Any] = {
     "trajectories": 1_000,
 }
 """Settings that are not given, with a density: those of Ni et al. 2020 for the Reacher, but for rounds of 15
-steps and iterations of 300 there."""
+steps and iterations of 300 there. Their discriminator has batch normalisation too (``ratio_network``)."""
 
 WITH_DEMONSTRATIONS: dict[str, Any] = {
     "learning_rate": 1e-3,
@@ -70,7 +70,10 @@ WITH_DEMONSTRATIONS: dict[str, Any] = {
     "learning_starts": 5_000,
     "trajectories": 0,
 }
-"""Settings that are not given, with demonstrations: those of Ni et al. 2020 for MuJoCo."""
+"""Settings that are not given, with demonstrations: those of Ni et al. 2020 for MuJoCo. Their
+discriminator differs with the body, and from the defaults here: that of Hopper, Walker2d and Ant is an MLP of
+2 x 128 on normalised states, with a penalty of 4 and rewards times 0.2; that of HalfCheetah is residual, one
+block of 256, with a penalty of 2 and rewards times 2. ``firl-benchmark`` sets these."""
 
 
 class Scale(eqx.Module):

@@ -77,7 +77,7 @@ class Airl(eqx.Module):
     learning_starts: int = 0
     """Environment steps before the first update. 0: 500 or 5000."""
     trajectories: int = 0
-    """Whole episodes an iteration to take metrics from. 0: 1000 with a density, else the last round's."""
+    """Whole episodes an iteration to take metrics from. 0: 1000 with a density, else those of its rounds."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the buffer's density, in the state's unit; 0.02 suits the Reacher."""

@@ -294,7 +294,8 @@ class Firl(eqx.Module):
         state = eqx.tree_at(lambda s: s.ratio, state, ratio)
         output = ratio(x)
         h = -output if self.divergence == "ipm" else divergence(self.divergence).h(output)
-        return h, state, {"log_ratio": jnp.mean(ratio(ours)), "discriminator_loss": value}
+        name = "critic" if self.divergence == "ipm" else "log_ratio"  # a Wasserstein critic is no ratio
+        return h, state, {name: jnp.mean(ratio(ours)), "discriminator_loss": value}
 
     def _ratio_loss(self, expert: Array, agent: Array) -> adversary.Loss:
         if self.divergence == "ipm":

@@ -141,7 +141,8 @@ class Icrl(eqx.Module):
     forward_updates: int = 5
     """PPO-Lagrangian updates an outer iteration."""
     warmup: int = 0
-    """Outer iterations before zeta counts and learns: plain PPO, so that the policy finds the reward."""
+    """Outer iterations before zeta counts and learns: the cost is 0 then, so that the policy finds the
+    reward. The multiplier stays where it starts."""
     batch_steps: int = 2048
     """Environment steps a PPO-Lagrangian update, over all parallel environments."""
     episodes: int = 20

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
-from surefoot.data.trajectories import Trajectories
+from surefoot.data.trajectories import Trajectories, over_rounds
 from surefoot.errors import SurefootError
 from surefoot.numerics import knn
 from surefoot.numerics.density import Kde, check_density
@@ -143,7 +143,7 @@ def in_rounds(
 ) -> tuple[Any, World, Metrics]:
     """``one(state, world, key)`` again and again, compiled where the world can be.
 
-    Metrics are means over the rounds that had them, ``episodes`` is the sum.
+    Metrics are those of all rounds together (:func:`surefoot.data.trajectories.over_rounds`).
     """
     keys = jax.random.split(key, rounds)
     if world.compiled:
@@ -162,8 +162,7 @@ def in_rounds(
             state, world, found = one(state, world, one_key)
             each.append(found)
         metrics = {name: jnp.stack([jnp.asarray(found[name]) for found in each]) for name in each[0]}
-    means = {name: jnp.nanmean(values) for name, values in metrics.items()}
-    return state, world, means | ({"episodes": jnp.sum(metrics["episodes"])} if "episodes" in means else {})
+    return state, world, over_rounds(metrics)
 
 
 def _can_be_drawn(density: Any) -> bool:

@@ -9,7 +9,7 @@ whose policy is held close to the expert's, in the mode-covering direction D_KL(
 Box (double dual gradient descent); ``gradient_step`` below follows it line by line.
   1  collect transitions with pi_theta into the replay buffer B; draw one batch of B and one of D
   2  alpha   <- step on  log(alpha) (H(pi) - H_target)                        as in discrete SAC
-  3  phi_i   <- step on  the soft Bellman error                               as in discrete SAC
+  3  phi_i   <- step on  the soft Bellman error, with 2 beta alpha H           as in discrete SAC
   4  theta   <- step on  the SAC policy loss  +  lambda C(theta)              lambda held constant
   5  lambda  <- [lambda + step on C(theta) - epsilon]_+  with the updated theta
   6  targets <- (1 - tau) targets + tau phi
@@ -183,7 +183,7 @@ class Scopil(eqx.Module):
     ) -> tuple[tuple[sac.Agent, Float[Array, ""], optax.OptState], Metrics]:
         """One update of everything on one batch of B and one of D (lines 2 to 6 of the box)."""
         agent, entropy = sac.update_temperature(self, agent, batch)  # 2
-        agent, critic_loss = sac.update_critics(self, agent, batch)  # 3
+        agent, critic_loss = sac.update_critics(self, agent, batch, share=self.reward_share)  # 3
         q = agent.critics.minimum(batch.observation)
         alpha = jnp.exp(agent.log_alpha)
 

@@ -80,7 +80,7 @@ class Smm(eqx.Module):
     state_indices: tuple[int, ...] = ()
     """Entries of the observation that are matched; all if empty."""
     trajectories: int = 1_000
-    """Whole episodes an iteration from which metrics are taken; 0: those of the last round."""
+    """Whole episodes an iteration from which metrics are taken; 0: those of its rounds."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the densities, in the unit of the state; 0.02 suits the Reacher."""

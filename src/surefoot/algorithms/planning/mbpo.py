@@ -264,9 +264,9 @@ class Mbpo(eqx.Module):
 
 
 def rollout_length(settings: Mbpo, steps: Int[Array, ""]) -> Int[Array, ""]:
-    """k = floor(k_0 + clip((epoch - e_0) / (e_1 - e_0), 0, 1) (k_1 - k_0))."""
+    """k = floor(k_0 + clip((epoch - e_0) / (e_1 - e_0), 0, 1) (k_1 - k_0)), epochs from the warm-up on."""
     first, last, start, end = settings.rollout_schedule
-    epoch = steps // settings.epoch_steps
+    epoch = jnp.maximum(steps - settings.warm_up, 0) // settings.epoch_steps
     share = jnp.clip((epoch - start) / (end - start), 0.0, 1.0)
     return jnp.floor(first + share * (last - first) + 1e-6).astype(jnp.int32)
 

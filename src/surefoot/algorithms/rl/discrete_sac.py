@@ -170,11 +170,16 @@ def update_temperature(settings: Settings, agent: Agent, batch: Transition) -> t
     return agent, entropy
 
 
-def update_critics(settings: Settings, agent: Agent, batch: Transition) -> tuple[Agent, Float[Array, ""]]:
-    """One step on the soft Bellman error of both critics; returns the agent and the loss."""
+def update_critics(
+    settings: Settings, agent: Agent, batch: Transition, *, share: float = 1.0
+) -> tuple[Agent, Float[Array, ""]]:
+    """One step on the soft Bellman error of both critics; returns the agent and the loss.
+
+    ``share`` of alpha times the entropy counts as reward.
+    """
     log_pi = agent.actor.log_probabilities(batch.next_observation)
     q_next = agent.targets.minimum(batch.next_observation)
-    value = jnp.sum(jnp.exp(log_pi) * (q_next - jnp.exp(agent.log_alpha) * log_pi), axis=-1)
+    value = jnp.sum(jnp.exp(log_pi) * (q_next - share * jnp.exp(agent.log_alpha) * log_pi), axis=-1)
     target = batch.reward + settings.discount * (1 - batch.terminated) * value
 
     def loss(critics: TwinQ) -> Float[Array, ""]:

@@ -10,8 +10,10 @@ Box, in the papers' symbols; ``gradient_step`` below follows it line by line.
   4  alpha   <- alpha - step on  log(alpha) (H(pi) - H_target), where it is learned     (Eq. 18)
   5  targets <- (1 - tau) targets + tau phi
 
-Departures: none known. The temperature is fixed unless ``automatic_alpha``; one that is learned enters the
-other lines as it was before the update. Log-densities are those of actions scaled to [-1, 1].
+Departures: none known in the box. The sizes are those of Ni et al. 2020 (networks of 64 x 64, batches of
+100, a learning rate of 1e-3 and a temperature of 0.2), not Haarnoja's (256 x 256, 256, 3e-4). The temperature
+is fixed unless ``automatic_alpha``; one that is learned enters the other lines as it was before the update.
+Log-densities are those of actions scaled to [-1, 1].
 
 To train on another reward than the stored one, replace it in each batch when it is drawn:
 ``gradient_step(settings, agent, relabelled(batch, reward), key)``, or ``train(..., relabel=reward)``.

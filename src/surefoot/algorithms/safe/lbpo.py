@@ -20,7 +20,8 @@ undiscounted costs (``budget``); it minimises the price times Q_C and never the 
 critics are fitted on Monte Carlo returns (``targets``), after the policy's step (``critic_fit``). It leaves
 the barrier out where beta / eps <= 0.05. Ours: the line search also checks the KL, and the search of
 line 5 leaves the policy alone if it finds nothing, where the program takes the last trial as it is; a
-budget of exactly 0 counts as unsafe; in recovery, constraints that hold keep their barrier. An option of ours
+budget of exactly 0 counts as unsafe; line 5 asks of the mean over states what Eq. 4.9 asks of each, as
+the program does; in recovery, constraints that hold keep their barrier. An option of ours
 gives the critics the noise in the place of the action (``critic_action``).
 """
 
@@ -131,7 +132,7 @@ class Lbpo(eqx.Module):
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)
-    """Hidden layers (relu) of the policy."""
+    """Hidden layers (relu) of the policy; the thesis says 256 256 256, its program has 256 256."""
     critic_hidden: tuple[int, ...] = (256, 256)
     """Hidden layers (tanh) of each critic; the thesis says 64 64, its program has 256 256."""
 

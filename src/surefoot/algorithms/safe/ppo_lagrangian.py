@@ -14,9 +14,12 @@ that hardly costs anything is hardly pushed. Dividing by 1 + sum nu keeps the si
 
 With ``multiplier_update="pid"`` line 2 is a PID controller instead (Stooke et al. 2020).
 
-Departures from the paper, and why: multipliers are softplus values with Adam, one a constraint, and the
-learned cost of ICRL fits in through :func:`update`; several constraints share one value network with an
-output each. If no episode ended in an iteration, the last known J_i stands.
+Departures from the paper, and why: Adam ascends nu_i (J_i - d_i) in x_i where theirs ascends x_i (J_i - d_i).
+There is a multiplier for each constraint, and the learned cost of ICRL fits in through :func:`update`.
+Several constraints share one value network with an output each, and one Adam with a clipped norm learns
+policy and values. If no episode ended in an iteration, the last known J_i stands. The sizes are PPO's usual
+ones and not theirs (30,000 steps, networks of 256 x 256, 80 passes over the whole batch, lambda 0.97, values
+at 1e-3).
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 
 The policy stands still while no D_i is above the target. After some such epochs in a row (one of 30 episodes
 may be luck, where few episodes cost much) it is handed on together with the critics. It can go on instead;
-only the critics learn while the costs stay low.
+only the critics learn while the costs stay low. ``recovery`` and ``recoveries`` count epochs above the
+target here, ``unsafe`` those above the limit.
 The thesis trains on the cost "with standard RL" until the policy is safe, and does not say how far. Costs of
 0 to 7 where 25 are allowed were found in the policies that its authors started from, hence a target of 5.
 
