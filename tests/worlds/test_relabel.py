@@ -48,6 +48,7 @@ def test_rewards_follow_the_formula_and_all_else_stays(world, amount, weight):
     _, batch = collect(changed.fresh(key), Always(), amount, key)
     now = 2 * np.asarray(plain.observation)[..., 0] - np.asarray(plain.observation)[..., 1]
     after = 2 * np.asarray(plain.next_observation)[..., 0] - np.asarray(plain.next_observation)[..., 1]
+    after = np.where(plain.terminated, 0.0, after)
     wanted = now if weight is None else np.asarray(plain.reward) + weight * (0.9 * after - now)
     np.testing.assert_allclose(batch.reward, wanted, atol=1e-5)
     for field in dataclasses.fields(plain):
@@ -58,6 +59,18 @@ def test_rewards_follow_the_formula_and_all_else_stays(world, amount, weight):
                 strict=True,
             ):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_a_prior_pays_nothing_for_an_early_end(world):
+    """A constant prior: without a discount each episode that terminated is paid -w r, whatever its length."""
+    key = jax.random.key(3)
+    _, plain = collect(world.fresh(key), Always(), Episodes(16), key)
+    changed = relabel(world, lambda states: 5.0 + 0 * states[..., 0], prior_weight=0.7, discount=1.0)
+    _, batch = collect(changed.fresh(key), Always(), Episodes(16), key)
+    extra = np.sum((np.asarray(batch.reward) - plain.reward) * plain.valid, axis=0)
+    ended, lengths = np.asarray(plain.terminated).any(axis=0), np.asarray(plain.valid).sum(axis=0)
+    assert len(set(lengths[ended])) > 1 and not ended.all()
+    np.testing.assert_allclose(extra, np.where(ended, -3.5, 0.0), atol=1e-5)
 
 
 def test_steps_go_on_where_the_world_stands(world):

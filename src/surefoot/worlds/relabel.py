@@ -9,7 +9,8 @@ potential-based shaping (Ng, Harada and Russell 1999)::
 
     r  +  weight (discount r_prior(s') - r_prior(s))
 
-which leaves the best policies as they are where the discount is the learner's.
+which leaves the best policies as they are where the discount is the learner's. Where an episode terminated
+r_prior(s') counts as 0, like the value of that state: otherwise a policy could earn by ending it.
 """
 
 from __future__ import annotations
@@ -54,12 +55,27 @@ class RelabelledWorld(eqx.Module):
     def envs(self) -> int:
         return self.inner.envs
 
+    @property
+    def can_save(self) -> bool:
+        """Whether the world itself can be saved, and so go on to the bit where a training was stopped."""
+        return getattr(self.inner, "can_save", False)
+
     def fresh(self, key: PRNGKeyArray) -> RelabelledWorld:
-        return RelabelledWorld(self.inner.fresh(key), self.reward, self.prior_weight, self.discount)
+        return self._around(self.inner.fresh(key))
 
     def remembering(self, policy: Acts) -> RelabelledWorld:
-        inner = self.inner.remembering(policy)
-        return RelabelledWorld(inner, self.reward, self.prior_weight, self.discount)
+        return self._around(self.inner.remembering(policy))
+
+    def save(self) -> dict[str, Any]:
+        """What the world itself saves: the reward has no state of its own."""
+        return self.inner.save()
+
+    def restored(self, saved: dict[str, Any]) -> RelabelledWorld:
+        return self._around(self.inner.restored(saved))
+
+    def close(self) -> None:
+        """Closes the simulators, if the world has any."""
+        getattr(self.inner, "close", lambda: None)()
 
     def collect(
         self, policy: Acts, amount: Steps | Episodes, key: PRNGKeyArray
@@ -67,8 +83,10 @@ class RelabelledWorld(eqx.Module):
         """As the world itself, with the other reward in ``reward``; ``totals`` are the environment's own."""
         inner, batch = self.inner.collect(policy, amount, key)
         rewards = _rewards(self.reward, self.prior_weight, self.discount, batch)
-        world = RelabelledWorld(inner, self.reward, self.prior_weight, self.discount)
-        return world, eqx.tree_at(lambda b: b.reward, batch, rewards)
+        return self._around(inner), eqx.tree_at(lambda b: b.reward, batch, rewards)
+
+    def _around(self, inner: Any) -> RelabelledWorld:
+        return RelabelledWorld(inner, self.reward, self.prior_weight, self.discount)
 
     @property
     def origin(self) -> str | None:
@@ -87,7 +105,8 @@ def _rewards(
     now = reward(batch.observation)
     if prior_weight is None:
         return now
-    return batch.reward + prior_weight * (discount * reward(batch.next_observation) - now)
+    after = jnp.where(batch.terminated, 0.0, reward(batch.next_observation))
+    return batch.reward + prior_weight * (discount * after - now)
 
 
 def relabel(

@@ -22,6 +22,7 @@ class RelabelReward(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
 
         r_env  +  prior_weight (discount r(s') - r(s))
 
+    where r(s') counts as 0 if the step terminated the episode.
     ``info["environment_reward"]`` is the environment's own. States are observations, flattened or one-hot.
 
     Args:
@@ -70,7 +71,8 @@ class RelabelReward(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
         if self.prior_weight is None:
             reward = before
         else:
-            reward = float(own) + self.prior_weight * (self.discount * self._now - before)
+            after = 0.0 if terminated else self._now
+            reward = float(own) + self.prior_weight * (self.discount * after - before)
         return observation, reward, terminated, truncated, {**info, "environment_reward": float(own)}
 
     def _reward_of(self, observation: Any) -> float:
