@@ -30,6 +30,11 @@ class Always(eqx.Module):
         return jax.random.bernoulli(key).astype(jnp.int32)
 
 
+class Push(eqx.Module):
+    def act(self, observation, key):
+        return jax.random.uniform(key, (3,), minval=-1.0)
+
+
 def distance(states):
     return 2.0 * states[..., 0] - states[..., 1]
 
@@ -80,6 +85,24 @@ def test_steps_go_on_where_the_world_stands(world):
     _, later = collect(after, Always(), Steps(4), key)
     # Before an episode can end, the time in the observation only rises.
     assert np.all(np.asarray(later.observation)[0, :, 1] > np.asarray(batch.observation)[0, :, 1])
+
+
+def test_a_world_that_can_be_saved_still_can():
+    pytest.importorskip("mujoco")
+    policy, key = Push(), jax.random.key(1)
+    world = relabel(sf.make("FixedHopper-v0", envs=2, horizon=30), lambda s: s[..., 0])
+    assert world.can_save and not relabel(sf.make(WalkGym, envs=2), distance).can_save
+    world, _ = collect(world, policy, Steps(40), key)
+    saved = {name: value.copy() for name, value in world.save().items()}
+    other = world.restored(saved)
+    assert isinstance(other, RelabelledWorld)
+    (world, whole), (_, again) = (collect(each, policy, Steps(40), key) for each in (world, other))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(whole.reward, whole.observation[..., 0])
+    world.close()
+    with pytest.raises(SurefootError, match="was closed"):
+        world.save()
 
 
 @pytest.mark.parametrize(
