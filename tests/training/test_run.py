@@ -228,6 +228,36 @@ def test_a_full_disk_while_making_a_run_leaves_the_old_one(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
+def test_a_run_that_another_process_made_meanwhile_is_not_touched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make(Path("runs/r"))
+    (run.path / "precious").write_text("x")
+    names = iter([Path("runs/r"), Path("runs/r-2")])
+    monkeypatch.setattr(module, "_check_free", lambda folder, overwrite: None)  # it was free when we looked
+    monkeypatch.setattr(module, "_free_name", lambda config: next(names))
+    with pytest.raises(SurefootError, match=r"runs/r exists.*--overwrite"):
+        make(Path("runs/r"), steps=160)
+    assert make(None, steps=160).path == Path("runs/r-2")
+    assert Run("runs/r").steps == 80 and (run.path / "precious").exists()
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["r", "r-2"]
+
+
+def test_the_old_run_is_put_back_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    run, rename = make(tmp_path / "r"), Path.rename
+
+    def fail(self, target):
+        if self.name.endswith(".new"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(SurefootError, match="Input/output error"):
+            Run.create(run.path, CONFIG | {"steps": 160}, overwrite=True)
+    assert Run(run.path).steps == 80
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
 def test_what_a_kill_left_is_swept_away(tmp_path):
     (tmp_path / "policy").mkdir()
     for name in (".a.1.tmp", "policy/.b.2.tmp", "keep.tmp", ".keep"):

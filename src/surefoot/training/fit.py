@@ -157,15 +157,16 @@ def fit(
         reward = (config["reward"] or {}).get("path")
         check_kept(Path(run), {"start": start, "reward": reward, "demonstrations": source})
     made = Run.create(run, config, overwrite=overwrite)
-    try:
-        if demonstrations is not None and config["demonstrations"]["source"] is None:
-            keep_demonstrations(demonstrations, made)
-        keep_reward(world, made)
-        return _train(made, engine, plan, show=progress)
-    except Exception:
-        if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
-            shutil.rmtree(made.path, ignore_errors=True)
-        raise
+    with locked(made.path):  # which refuses a folder that another process has overwritten and trains
+        try:
+            if demonstrations is not None and config["demonstrations"]["source"] is None:
+                keep_demonstrations(demonstrations, made)
+            keep_reward(world, made)
+            return _train(made, engine, plan, show=progress)
+        except Exception:
+            if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
+                shutil.rmtree(made.path, ignore_errors=True)
+            raise
 
 
 def resume(
@@ -196,7 +197,8 @@ def resume(
     given = starting_point(learner, run.config.get("start"))
     engine = engine_for(learner, world, demonstrations, run.seeds, plan.block, given)
     run.lengthen(plan)  # last, so that a run that cannot go on stays as it was
-    return _train(run, engine, plan, show=progress)
+    with locked(run.path):
+        return _train(run, engine, plan, show=progress)
 
 
 def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: Any = None) -> Restored:
@@ -252,9 +254,9 @@ def starting_point(learner: Any, path: str | os.PathLike[str] | None) -> tuple[A
 
 
 def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Run:
-    """From the newest checkpoint, or the start, to the end or an interrupt."""
+    """From the newest checkpoint, or the start, to the end or an interrupt. The caller holds the lock."""
     title = f"{run.config['learner']['name']} on {run.config['task']['name']}"
-    with locked(run.path), _interrupts(show) as interrupted, Progress(title, show=show) as display:
+    with _interrupts(show) as interrupted, Progress(title, show=show) as display:
         tree, done = _begin(run, engine, display)
         display.start(plan.steps, done * plan.steps_per_iteration, len(run.seeds))
         with Log(run, display, plan, done) as log:

@@ -21,6 +21,7 @@ whose torn end is dropped when it is read.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import platform
@@ -76,18 +77,18 @@ class Run:
         folder = _free_name(config) if path is None else Path(path)
         _check_free(folder, overwrite)
         fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         try:
             fresh.mkdir(parents=True)
             atomic_write(fresh / "config.json", _to_json({"format": FORMAT} | dict(config)))
-            if folder.exists() and any(folder.iterdir()):
-                folder.rename(old)
-            fresh.rename(folder)
+            while not _put(fresh, folder, overwrite):
+                # Another process has made this very run in the meantime.
+                if path is not None:
+                    raise _exists(folder)
+                folder = _free_name(config)
         except OSError as error:
             raise cannot_write(folder, error) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
         return cls(folder)
 
     @property
@@ -398,14 +399,40 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if not any(folder.iterdir()):
         return
     if not overwrite:
-        raise SurefootError(
-            f"The run folder {folder} exists; choose another, continue it with "
-            f"`surefoot resume {folder}`, or replace it with --overwrite (overwrite=True)."
-        )
+        raise _exists(folder)
     if not (folder / "config.json").exists():
         raise SurefootError(f"{folder} is not a run folder, so it is not overwritten; choose another.")
     with locked(folder):
         pass
+
+
+def _exists(folder: Path) -> SurefootError:
+    return SurefootError(
+        f"The run folder {folder} exists; choose another, continue it with "
+        f"`surefoot resume {folder}`, or replace it with --overwrite (overwrite=True)."
+    )
+
+
+def _put(fresh: Path, folder: Path, overwrite: bool) -> bool:
+    """Gives ``fresh`` the name ``folder``; false if that is a folder that is not empty and stays.
+
+    With ``overwrite`` what was there is deleted once the new one is in its place, and put back if that fails.
+    """
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    aside = overwrite and folder.exists() and any(folder.iterdir())
+    try:
+        if aside:
+            folder.rename(old)
+        fresh.rename(folder)
+    except OSError as error:
+        if aside and old.exists():
+            old.rename(folder)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    if aside:
+        shutil.rmtree(old, ignore_errors=True)
+    return True
 
 
 def _free_name(config: Mapping[str, Any]) -> Path:
