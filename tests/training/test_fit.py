@@ -472,13 +472,17 @@ def test_a_learner_and_a_world_that_cannot_be_imported_can_be_given(tmp_path):
 
 
 def test_restore_gives_the_newest_state(world, tmp_path):
-    run = quick(world, tmp_path / "r")
+    run = quick(world, tmp_path / "r", checkpoint_every=0.0)
     found = restore(run)
     assert found.iteration == 10
     np.testing.assert_array_equal(found.state.iteration, [10, 10])
     assert found.state.name == "tiny"
     exported = load_file(run.path / "policy" / "seed-7.safetensors")
     np.testing.assert_array_equal(found.state.policy.network.weights[0][1], exported["weights.0"])
+    newest, _ = kept = run.checkpoints()
+    newest.write_bytes(newest.read_bytes()[:300])
+    assert restore(run).iteration == 9
+    assert run.checkpoints() == kept  # a damaged one is removed only when the run goes on
 
 
 @pytest.mark.timeout(400)

@@ -154,8 +154,12 @@ class Hosted:
         """Whether simulators can be saved; what a policy remembers is not saved with them."""
         if not self.learner.interacts or not getattr(self.world, "can_save", False):
             return False
-        remembered = getattr(self.learner.policy(self._states()[0]), "memory", None)
-        return remembered is None or remembered() is None
+
+        def remembered(key: PRNGKeyArray) -> Any:
+            return getattr(self.learner.policy(self._state(key)), "memory", lambda: None)()
+
+        # The form alone: a state may hold a replay buffer.
+        return eqx.filter_eval_shape(remembered, self.keys[0]) is None
 
     def start(self) -> Any:
         """State and world of every seed before the first iteration, in lists."""
@@ -170,16 +174,20 @@ class Hosted:
 
     def template(self) -> Any:
         """The form of :meth:`saved`."""
+        states = [eqx.filter_eval_shape(self._state, self.keys[0])] * len(self.keys)
         if not self._saves_worlds:
-            return {"state": self._states()}
+            return {"state": states}
         world = self.world.fresh(self.keys[0])
         form = world.save()
         world.close()
-        return {"state": self._states(), "world": [form] * len(self.keys)}
+        return {"state": states, "world": [form] * len(self.keys)}
 
     def _states(self) -> list[Any]:
-        keys = [jax.random.split(jax.random.fold_in(key, _INIT))[1] for key in self.keys]
-        return [_first(self.learner, self.world, key, self.demonstrations, self.given) for key in keys]
+        return [self._state(key) for key in self.keys]
+
+    def _state(self, key: PRNGKeyArray) -> Any:
+        key = jax.random.split(jax.random.fold_in(key, _INIT))[1]
+        return _first(self.learner, self.world, key, self.demonstrations, self.given)
 
     def revive(self, tree: Any, iteration: int) -> Any:
         """The states as they were saved; the worlds too, or at the start of new episodes."""

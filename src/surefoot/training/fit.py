@@ -212,7 +212,7 @@ def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: A
     world = same_world(run, world)
     given = starting_point(learner, run.config.get("start"))
     engine = engine_for(learner, world, reload_demonstrations(run), run.seeds, run.config["block"], given)
-    found = _newest(run, engine, lambda text: None)
+    found = _newest(run, engine)
     if found is None:
         raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `surefoot resume {run.path}`.")
     tree, iteration = found
@@ -316,10 +316,13 @@ def _begin(run: Run, engine: Compiled | Hosted, display: Progress) -> tuple[Any,
     return tree, done
 
 
-def _newest(run: Run, engine: Compiled | Hosted, warn: Callable[[str], None]) -> tuple[Any, int] | None:
-    """State and iterations of the newest sound checkpoint; damaged ones are removed with a warning.
+def _newest(
+    run: Run, engine: Compiled | Hosted, warn: Callable[[str], None] | None = None
+) -> tuple[Any, int] | None:
+    """State and iterations of the newest sound checkpoint; with ``warn`` damaged ones are removed.
 
-    Raises :class:`SurefootError` if there are only damaged ones, which are kept.
+    Who gives ``warn`` holds the lock; others only read. Raises :class:`SurefootError` if there are only
+    damaged ones, which are kept.
     """
     template, damaged = None, list[tuple[Path, str]]()
     for path in run.checkpoints():
@@ -334,7 +337,7 @@ def _newest(run: Run, engine: Compiled | Hosted, warn: Callable[[str], None]) ->
                 f"The checkpoint {path} belongs to a run with other settings than {run.path}/config.json; "
                 "restore that file, or train again."
             )
-        for other, text in damaged:
+        for other, text in damaged if warn is not None else ():
             warn(f"{text} Going back to the one before.")
             other.unlink()
         return engine.revive(saved, iteration_of(path)), iteration_of(path)
