@@ -281,11 +281,23 @@ def test_a_bound_may_be_rounded_over():
         ({"lengths": np.array([8, 0])}, "without steps"),
         ({"final_observations": np.zeros((2, 3))}, "final_observations has shape"),
         ({"observations": np.zeros(8)}, r"needs observations \[steps, obs\]"),
+        ({"actions": np.full(8, 0.5)}, r"not whole numbers; give real actions as \[steps, act\]"),
+        ({"actions": np.full(8, np.nan)}, "not whole numbers"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(fields, words):
     with pytest.raises(SurefootError, match=words):
         dataclasses.replace(make(), **fields)
+
+
+def test_actions_are_numbers_of_a_kind_by_their_shape(tmp_path):
+    """Otherwise a set would be another one when it is read back, and a run on it could not go on."""
+    whole = dataclasses.replace(make((2, 3)), actions=np.ones((5, 2), np.int64))
+    assert whole.actions.dtype == np.float32
+    demonstrations.save(whole, tmp_path / "set")
+    assert demonstrations.load(str(tmp_path / "set")).digest() == whole.digest()
+    discrete = dataclasses.replace(make((2, 3)), actions=np.array([0.0, 1, 2, 1, 0]))
+    assert discrete.actions.dtype == np.int32
 
 
 # Descriptions ----------------------------------------------------------------------------------

@@ -65,7 +65,14 @@ class Demonstrations:
     name: str = ""
 
     def __post_init__(self) -> None:
-        action_type = np.int32 if np.asarray(self.actions).dtype.kind in "biu" else np.float32
+        # By the shape, which a file keeps: whole numbers in [steps, act] are real actions that happen to be whole.
+        actions = np.asarray(self.actions)
+        action_type = np.int32 if actions.ndim == 1 else np.float32
+        if actions.ndim == 1 and actions.dtype.kind == "f" and not np.array_equal(actions, np.round(actions)):
+            raise SurefootError(
+                f"{self._label} has actions [steps] that are not whole numbers; "
+                "give real actions as [steps, act], actions[:, None] here."
+            )
         types = {"actions": action_type, "terminations": np.bool_, "truncations": np.bool_}
         types["lengths"] = np.int64
         for key in _ARRAYS:
