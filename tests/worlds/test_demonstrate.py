@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 
 import surefoot as sf
+from surefoot.data.trajectories import episode_metrics
 from surefoot.errors import SurefootError
+from surefoot.worlds.world import Episodes, Steps
+from training.tiny import WalkGym
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_environment.py"
 
@@ -43,6 +46,11 @@ class Straight:
 
     def act(self, observation: jax.Array, key: jax.Array) -> jax.Array:
         return jnp.asarray(2, jnp.int32)
+
+
+class Right:
+    def act(self, observation: jax.Array, key: jax.Array) -> jax.Array:
+        return jnp.asarray(1, jnp.int32)
 
 
 def test_the_careful_person_is_clean(example: Any, lake: Any) -> None:
@@ -72,6 +80,20 @@ def test_failed_episodes_are_dropped() -> None:
     world = sf.make("MarbleMaze-v0", envs=4, constraints=())
     with pytest.raises(SurefootError, match="3 did not succeed"):
         sf.worlds.demonstrate(world, Straight(), episodes=3)
+
+
+def test_an_episode_succeeds_if_any_of_its_steps_does() -> None:
+    """Here at x = 1, which those that start at -1 and 0 pass before they end at x = 3."""
+    world = sf.make(WalkGym, envs=3, success=lambda raw, action, after, info: after[0] == 1)
+    demos = sf.worlds.demonstrate(world, Right(), episodes=12, keep_all=True)
+    missed = int((demos.observations[demos.offsets[:-1], 0] == 1).sum())
+    assert 0 < missed < 12 and demos.metadata["played"]["unsuccessful"] == missed
+    key = jax.random.key(0)
+    for amount in (Episodes(12), Steps(42)):
+        _, batch = world.fresh(key).collect(Right(), amount, key)
+        lengths = np.asarray(batch.totals.length)[np.asarray(batch.done)]  # 2 from x = 1, else 3 or 4
+        found = float(episode_metrics(batch, ())["success"])
+        assert found == pytest.approx(np.mean(lengths > 2)) and 0 < found < 1
 
 
 def test_demonstrations_survive_the_disk(example: Any, lake: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
@@ -68,6 +69,9 @@ EPISODE_METRICS = ("return", "length", "success", "violating_steps_per_episode",
 def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
     """Means over the episodes that ended inside ``batch``, NaN where none did; ``episodes`` is their number.
 
+    An episode succeeds if any step does, as in evaluations; of one that began before ``batch`` the steps
+    inside it are all that is known.
+
     Names of the means: ``return``, ``length``, ``success``, ``violating_steps_per_episode``,
     ``violating_episodes``, and per constraint ``cost/NAME``, ``violating_steps_per_episode/NAME``,
     ``violating_episodes/NAME``. A step violates if its cost is above zero, an episode if any step does.
@@ -84,7 +88,7 @@ def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[s
         "episodes": count.astype(jnp.float32),
         "return": mean(totals.reward),
         "length": mean(totals.length),
-        "success": mean(batch.success),
+        "success": mean(_succeeded(batch)),
         "violating_steps_per_episode": mean(totals.any_violating_steps),
         "violating_episodes": mean(totals.any_violating_steps > 0),
     }
@@ -112,3 +116,11 @@ def over_rounds(metrics: dict[str, Float[Array, " rounds"]]) -> dict[str, Float[
             total = jnp.sum(jnp.where(weight > 0, weight * values, 0.0))
             means[name] = jnp.where(jnp.any(weight > 0), total / jnp.maximum(jnp.sum(weight), 1.0), jnp.nan)
     return means | {"episodes": jnp.sum(episodes)}
+
+
+def _succeeded(batch: Trajectories) -> Bool[Array, "time envs"]:
+    """Whether a step of the current episode solved the task, up to and including each step of ``batch``."""
+    solved = jnp.cumsum(batch.success & batch.valid, axis=0)
+    at_ends = jax.lax.cummax(jnp.where(batch.done, solved, 0), axis=0)
+    before = jnp.concatenate([jnp.zeros_like(at_ends[:1]), at_ends[:-1]])
+    return solved > before
