@@ -20,6 +20,7 @@ from surefoot.evaluation.evaluate import (
     evaluate_policy,
     read,
     setting_of,
+    steps_behind,
     summary_cell,
     table,
     texts,
@@ -81,6 +82,18 @@ def test_metrics_are_those_of_the_episodes(maze):
     assert found.violation_rate.n == 16
     assert found.table is found.tables[""]
     assert (found.steps, found.seeds, found.method) == (64, SEEDS, "discrete-sac")
+
+
+def test_the_steps_are_those_behind_the_policy(maze, tmp_path):
+    """A run that was killed has metrics of later blocks."""
+    world = sf.make("MarbleMaze-v0", envs=2)
+    run = run_of(tmp_path / "killed", world, steps_per_iteration=16)
+    assert steps_behind(maze[0]) == 64  # of an earlier version: its export says nothing
+    save_policy(run.path / "policy", policies(8, 9), world.task, SEEDS, notes={"iteration": 3})
+    assert run.progress == 64 and steps_behind(run) == 48
+    (run.path / "checkpoints").mkdir()
+    (run.path / "checkpoints" / "2.safetensors").touch()
+    assert steps_behind(run) == 48 and steps_behind(run, planner=True) == 32
 
 
 def test_train_and_test_episodes_begin_at_their_own_starts(maze):

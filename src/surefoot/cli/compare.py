@@ -60,7 +60,7 @@ def evaluate_missing(runs: Sequence[Any], episodes: int) -> None:
     for run in runs:
         if (run.path / "evaluation.json").exists() and (run.path / "rollouts.npz").exists():
             found = evaluate.read(run.path)  # a damaged file is an error: it may hold numbers that were shown
-            if found.steps == run.progress:
+            if found.steps == evaluate.steps_behind(run):
                 continue
         print(f"Evaluating {run.path} ...", flush=True)
         evaluate.evaluate(run, episodes=episodes)

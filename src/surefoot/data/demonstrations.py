@@ -65,7 +65,7 @@ class Demonstrations:
     name: str = ""
 
     def __post_init__(self) -> None:
-        # By the shape, which a file keeps: whole numbers in [steps, act] are real actions that happen to be whole.
+        # By the shape, which a file keeps: whole numbers in [steps, act] are real actions too.
         actions = np.asarray(self.actions)
         action_type = np.int32 if actions.ndim == 1 else np.float32
         if actions.ndim == 1 and actions.dtype.kind == "f" and not np.array_equal(actions, np.round(actions)):

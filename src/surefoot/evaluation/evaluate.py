@@ -19,7 +19,7 @@ from surefoot.evaluation.safety import ENOUGH, Evidence, evidence, limits_of, wh
 from surefoot.evaluation.statistics import Estimate
 from surefoot.task import Box, Task
 from surefoot.training.metrics import faults
-from surefoot.training.run import Run, atomic_write, write_json
+from surefoot.training.run import Run, atomic_write, iteration_of, write_json
 
 if TYPE_CHECKING:
     from surefoot.worlds.world import World
@@ -143,7 +143,7 @@ def evaluate(
     task = world.task
     options = run.config["learner"].get("options") or {}
     limits = limits_of(task.constraints, task.limits, options, cost_limits)
-    planner = None if actor else _planners(run, world)
+    planner, iteration = (None, None) if actor else _planners(run, world)
     mode = chosen_mode(mode, task) if planner is None else "sample"  # a planner has no other
     metrics, tables, warnings, notes = _measure(
         world,
@@ -165,7 +165,7 @@ def evaluate(
         episodes=episodes,
         seeds=tuple(int(s) for s in run.seeds),
         seed=seed,
-        steps=int(run.progress),
+        steps=_steps_after(run, iteration) if iteration is not None else steps_behind(run, planner=False),
         method=run.config["learner"]["name"],
         warnings=tuple(warnings),
         notes=(
@@ -360,6 +360,25 @@ def _policies(run: Run, world: World) -> Any:
     return stack([revive(policy) for policy in policies])
 
 
+def steps_behind(run: Run, *, planner: bool | None = None) -> int:
+    """Steps a seed behind what :func:`evaluate` plays: metrics may be further, if the run was killed.
+
+    ``planner`` says whether that is a planner, which comes from the newest checkpoint; as usual if left out.
+    """
+    from surefoot.training.policy_io import load_policy
+
+    checkpoints = run.checkpoints()
+    if (_plans(run) if planner is None else planner) and checkpoints:
+        return _steps_after(run, iteration_of(checkpoints[0]))
+    exported = (run.path / "policy" / "policy.json").exists()
+    iteration = load_policy(run.path).description.get("iteration") if exported else None
+    return run.progress if iteration is None else _steps_after(run, iteration)
+
+
+def _steps_after(run: Run, iteration: int) -> int:
+    return int(iteration * run.config["steps_per_iteration"])
+
+
 def _plans(run: Run) -> bool:
     """Whether the run's learner acts by planning."""
     from surefoot.algorithms import ALGORITHMS, algorithm
@@ -368,10 +387,11 @@ def _plans(run: Run) -> bool:
     return name in ALGORITHMS and getattr(algorithm(name), "plans", False)
 
 
-def _planners(run: Run, world: World) -> Any:
-    """The planners of every seed as one with a leading seeds axis; ``None`` if the learner does not plan."""
+def _planners(run: Run, world: World) -> tuple[Any, int | None]:
+    """The planners of every seed as one with a leading seeds axis, and after how many iterations they are;
+    ``None`` if the learner does not plan."""
     if not _plans(run):
-        return None
+        return None, None
     import equinox as eqx
     import jax
     import jax.numpy as jnp
@@ -387,7 +407,8 @@ def _planners(run: Run, world: World) -> Any:
             jax.tree.map(lambda x, i=i: x[i] if eqx.is_array(x) else x, states) for i in range(len(run.seeds))
         ]
     planners = [unwrap(restored.learner.policy(state)) for state in states]
-    return jax.tree.map(lambda *xs: jnp.stack(xs) if eqx.is_array(xs[0]) else xs[0], *planners)
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs) if eqx.is_array(xs[0]) else xs[0], *planners)
+    return stacked, restored.iteration
 
 
 def _of_planning(run: Run, actor: bool) -> list[str]:
