@@ -22,8 +22,14 @@ def find(path: str) -> Any:
     module, separator, name = path.partition(":")
     if not separator:
         module, _, name = path.rpartition(".")
-    if not module or not name:
+    if not module or not name or (not separator and name == "py"):
         raise SurefootError(f"'{path}' does not name a function; write MODULE:FUNCTION.")
+    plain = Path(module.removesuffix(".py")).name.lstrip(".")
+    if module.endswith(".py") or "/" in module or module.startswith("."):
+        raise SurefootError(
+            f"'{path}': write the module's name, {plain}:{name}, not its file; "
+            "the folder that surefoot is called in, and PYTHONPATH, are searched."
+        )
     folder = str(Path.cwd())
     added = folder not in sys.path
     if added:

@@ -83,6 +83,11 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
         (["bc", "--demos", "zone", "--first", "0"], "first = 0 is out of range"),
         (["bc", "--demos", "zone", "--first", "121"], "--first 121, but 'zone' has 120 episodes"),
         (["bc", "--first", "1"], "give one (--demos NAME)"),
+        (["discrete-sac", "--demos", "zone"], "discrete-sac does not learn from demonstrations; leave out"),
+        (
+            ["ppo", "--env", "gymnasium:CartPole-v1", "--cost", "./costs.py:far"],
+            "write the module's name, costs:far, not its file",
+        ),
         (["discrete-sac", "stray"], "'stray' is one argument too many."),
     ],
 )

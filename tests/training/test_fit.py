@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import inspect
 import json
 import os
 import random
@@ -19,12 +21,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import surefoot as sf
+from surefoot.algorithms import ALGORITHMS, algorithm
 from surefoot.data import demonstrations as sets
 from surefoot.errors import SurefootError
 from surefoot.training import checkpoint, log
 from surefoot.training.engine import engine_for
 from surefoot.training.fit import _target, check_kept, fit, restore, resume
-from surefoot.training.plan import Plan, make_plan
+from surefoot.training.plan import _WITHOUT_DEMONSTRATIONS, Plan, make_plan
 from surefoot.training.run import Run
 from training import killed, tiny
 from training.tiny import Aiming, Tiny, Walk, WalkGym
@@ -622,6 +625,15 @@ def test_demonstrations_are_loaded_again_from_their_folder_and_must_be_the_same(
     sets.save(walk_demos(3), tmp_path / "demos")
     with pytest.raises(SurefootError, match="have changed since this run began"):
         resume(run, progress=False)
+
+
+def test_those_that_refuse_demonstrations_are_those_that_ignore_them():
+    def read(name: str) -> bool:
+        steps = dis.get_instructions(inspect.unwrap(algorithm(name).init))
+        loaded = [step.argval for step in steps if step.opname.startswith("LOAD")]
+        return any("demonstrations" in (x if isinstance(x, tuple) else (x,)) for x in loaded)
+
+    assert {name for name in ALGORITHMS if not read(name)} == _WITHOUT_DEMONSTRATIONS
 
 
 def test_demonstrations_that_do_not_fit_are_refused(world, tmp_path):

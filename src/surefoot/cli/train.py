@@ -67,7 +67,7 @@ class RunOptions:
     env: str = "MarbleMaze-v0"
     """Environment: a name from `surefoot list environments`, gymnasium:ID, or python:MODULE.FUNCTION."""
     demos: str | None = None
-    """Demonstrations: a name from `surefoot list demos`, or a folder."""
+    """Demonstrations: a name from `surefoot list demos`, or a folder. For algorithms that learn from some."""
     first: int | None = None
     """Learn from this many episodes of --demos, the first ones; from all if not given."""
     steps: int = 100_000

@@ -33,6 +33,7 @@ from surefoot.training.log import Guard, Log
 from surefoot.training.plan import (
     Plan,
     check_demonstrations,
+    check_takes_demonstrations,
     checked_seeds,
     describe_reward,
     describe_task,
@@ -85,7 +86,7 @@ def fit(
     Args:
         learner: the algorithm with its settings, such as ``Scopil()``.
         world: what :func:`surefoot.make` returns.
-        demonstrations: for learners that take them; a set, or the name or folder of one.
+        demonstrations: for learners that take them (others refuse them); a set, or the name or folder of one.
         steps: environment steps a seed (gradient steps for a learner that does not act); rounded up
             to whole blocks, the number is in the run's config. A learner with a target stops when all seeds
             have reached it.
@@ -127,6 +128,8 @@ def fit(
             "leave out evaluate_every."
         )
     description = describe(own(world))
+    if demonstrations is not None:
+        check_takes_demonstrations(learner)
     if isinstance(demonstrations, str):
         demonstrations, source = load_demonstrations(demonstrations), source or demonstrations
     check_demonstrations(learner, world, demonstrations, description)

@@ -25,6 +25,24 @@ _GIVEN = "given_reward"
 """Folder in a run with a copy of the reward that it was trained on, if that was not the environment's own."""
 
 
+_WITHOUT_DEMONSTRATIONS = frozenset(
+    {
+        "sac",
+        "discrete-sac",
+        "td3",
+        "ppo",
+        "ppo-lagrangian",
+        "cpo",
+        "lbpo",
+        "backtrack",
+        "sddpg",
+        "loop",
+        "mbpo",
+    }
+)
+"""Algorithms that would ignore demonstrations."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """How many iterations, and how many of them make a block."""
@@ -117,6 +135,14 @@ def check_demonstrations(
         raise SurefootError(
             f"{name_of(learner)} learns from demonstrations; give some (--demos NAME, demonstrations=...). "
             "See `surefoot demos list`."
+        )
+
+
+def check_takes_demonstrations(learner: Any) -> None:
+    """Raises :class:`SurefootError` for a learner that would ignore them, so that no run seems to use them."""
+    if (name := name_of(learner)) in _WITHOUT_DEMONSTRATIONS:
+        raise SurefootError(
+            f"{name} does not learn from demonstrations; leave out --demos (demonstrations=...)."
         )
 
 
