@@ -7,6 +7,7 @@ import json
 import pytest
 
 from surefoot.cli import demo
+from surefoot.errors import SurefootError
 
 TINY = {"hidden": (4,), "warm_up": 64, "batch_size": 8}
 WORDS = ("demo", "--steps", "256", "--seeds", "2", "--episodes", "2", "--out", "out")
@@ -51,9 +52,23 @@ def test_trains_both_and_writes_the_page(surefoot, tmp_path):
     assert again.out.partition("Draw the page")[2].partition("Done")[0] == summary.partition("Done")[0]
     assert saved() == before
 
-    other = surefoot(*WORDS[:-2], "--seeds", "1", "--out", "out")  # other settings: trained again
-    assert other.code == 0
-    assert "--fresh" not in other.out
+    other = surefoot(*WORDS[:-2], "--seeds", "1", "--out", "out")
+    assert other.code == 2 and other.err.count("\n") == 1
+    assert "out/scopil holds something else" in other.err and "--out" in other.err and "--fresh" in other.err
+    assert saved() == before
+
+
+def test_fresh_replaces_what_is_there_and_only_fresh_does(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("surefoot.training.fit.fit", lambda *_, overwrite, **__: asked.append(overwrite))
+    old = tmp_path / "scopil" / "config.json"
+    old.parent.mkdir()
+    old.write_text("{}")
+    demo._trained("scopil", demo.Options(out=tmp_path, fresh=True))
+    with pytest.raises(SurefootError, match="something else"):
+        demo._trained("scopil", demo.Options(out=tmp_path))
+    demo._trained("discrete-sac", demo.Options(out=tmp_path))
+    assert asked == [True, False]
 
 
 def test_what_is_not_a_run_of_the_demo_is_not_touched(surefoot, tmp_path):

@@ -158,6 +158,16 @@ def test_mistakes_are_one_line(surefoot, tmp_path, words, said):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
 
 
+def test_bundled_sets_elsewhere_are_overwritten_on_demand_only(surefoot, tmp_path, monkeypatch):
+    few = demonstrations.load("marble-maze/zone").slice(range(2))
+    monkeypatch.setattr("surefoot.experiments.bundled_demos.bundled_set", lambda name: few)
+    words = ("demos", "collect", "--bundled", "zone", "--out", "sets")
+    assert surefoot(*words).code == 0
+    again = surefoot(*words)
+    assert again.code == 2 and "sets/marble-maze/zone' exists" in again.err
+    assert surefoot(*words, "--overwrite").code == 0
+
+
 def test_collect_writes_a_set_that_can_be_trained_on(surefoot, tmp_path):
     done = surefoot(
         *("demos", "collect", "--board", "gap", "--constraints", "zone", "speed"),

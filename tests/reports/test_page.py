@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from surefoot.cli.compare import evaluate_missing
 from surefoot.errors import SurefootError
 from surefoot.evaluation.evaluate import read, texts, write
 from surefoot.evaluation.safety import evidence, while_training
@@ -311,6 +312,11 @@ def test_compare_evaluates_what_is_not_evaluated(make_run, surefoot, tmp_path, m
     done = surefoot("compare", *named, "--episodes", "7", "--no-videos")
     assert done.code == 0, done.err
     assert asked == [("raw", 7), ("further", 7)]
+    asked.clear()
+    had = read(done_run.path).episodes
+    evaluate_missing([done_run], had, exactly=True)
+    evaluate_missing([done_run], had + 1, exactly=True)
+    assert asked == [("done", had + 1)]
 
 
 @pytest.mark.parametrize("words", ["compare", "evaluate", "compare nowhere", "evaluate nowhere"])

@@ -53,14 +53,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def evaluate_missing(runs: Sequence[Any], episodes: int) -> None:
-    """Evaluates the runs that were never evaluated, or that were trained further since."""
+def evaluate_missing(runs: Sequence[Any], episodes: int, *, exactly: bool = False) -> None:
+    """Evaluates the runs that were never evaluated, or that were trained further since; with ``exactly`` those
+    that were evaluated with another number of episodes, too."""
     from surefoot.evaluation import evaluate
 
     for run in runs:
         if (run.path / "evaluation.json").exists() and (run.path / "rollouts.npz").exists():
             found = evaluate.read(run.path)  # a damaged file is an error: it may hold numbers that were shown
-            if found.steps == evaluate.steps_behind(run):
+            if found.steps == evaluate.steps_behind(run) and (not exactly or found.episodes == episodes):
                 continue
         print(f"Evaluating {run.path} ...", flush=True)
         evaluate.evaluate(run, episodes=episodes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from surefoot.cli._common import parse, table
 from surefoot.cli.compare import evaluate_missing
-from surefoot.errors import check_range
+from surefoot.errors import SurefootError, check_range
 
 if TYPE_CHECKING:
     from surefoot.training.run import Run
@@ -44,7 +44,7 @@ LESSON = """\
 Trains SCOPIL (which imitates demonstrations that keep out of the zones and under the speed limit) and
 discrete SAC (which knows the reward alone) on the marble maze, evaluates both, and writes a page that shows
 them side by side. Takes a few minutes. What is finished is kept: a second call goes on where the first was
-stopped, and --fresh begins again."""
+stopped, and --fresh begins again. A call with other settings needs another folder (--out), or --fresh."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Options:
     out: Path = Path("runs/demo")
     """Folder of the two runs and of report.html."""
     fresh: bool = False
-    """Train again even if the runs are there."""
+    """Train again even if the runs are there; they are replaced, whatever their settings."""
 
 
 def main(argv: list[str]) -> int:
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
         _say(f"[{number}/{last}] Train {name}: {options.seeds} x {options.steps:,} steps")
         runs.append(_trained(name, options))
     _say(f"[{last - 1}/{last}] Evaluate both: {options.episodes} episodes a seed and set of starts")
-    evaluate_missing(runs, options.episodes)
+    evaluate_missing(runs, options.episodes, exactly=True)
     _say(f"[{last}/{last}] Draw the page")
     from surefoot.reports import page
 
@@ -100,6 +100,11 @@ def _trained(name: str, options: Options) -> Run:
             return resume(found)
         _say(f"{folder} is there already; --fresh trains it again.")
         return found
+    if not options.fresh and folder.is_dir() and any(folder.iterdir()):
+        raise SurefootError(
+            f"{folder} holds something else than this demo with these settings; choose another folder "
+            "(--out), or replace the run in it (--fresh)."
+        )
     return fit(
         learner,
         world,
@@ -107,7 +112,7 @@ def _trained(name: str, options: Options) -> Run:
         steps=options.steps,
         seeds=range(options.seeds),
         run=folder,
-        overwrite=True,
+        overwrite=options.fresh,
         command=command,
     )
 
@@ -115,7 +120,6 @@ def _trained(name: str, options: Options) -> Run:
 def _same(folder: Path, learner: Any, world: Any, command: str) -> Run | None:
     """The run in the folder, if it was made by this demo with these settings."""
     from surefoot import __version__
-    from surefoot.errors import SurefootError
     from surefoot.training.run import Run, options_of
     from surefoot.worlds import describe
 

@@ -249,9 +249,13 @@ def _collect_bundled(options: CollectOptions) -> None:
 
     names = tuple(bundled_demos.RECIPES) if "all" in options.bundled else options.bundled
     root = options.out or demonstrations.BUNDLED
+    overwrite = options.overwrite or options.out is None  # those of the package are what is made anew
+    for name in names:
+        short = name.removeprefix(f"{bundled_demos.FAMILY}/")
+        demonstrations.check_place(root / bundled_demos.FAMILY / short, overwrite=overwrite)
     for name in names:
         demos = bundled_demos.bundled_set(name)
-        demonstrations.save(demos, root / demos.name, overwrite=True)
+        demonstrations.save(demos, root / demos.name, overwrite=overwrite)
         _say_collected(demos, root / demos.name)
 
 

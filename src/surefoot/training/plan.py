@@ -139,7 +139,7 @@ def check_demonstrations(
 
 
 def check_takes_demonstrations(learner: Any) -> None:
-    """Raises :class:`SurefootError` for a learner that would ignore them, so that no run seems to use them."""
+    """Raises :class:`SurefootError` for a learner that would ignore them: no run is to seem to use them."""
     if (name := name_of(learner)) in _WITHOUT_DEMONSTRATIONS:
         raise SurefootError(
             f"{name} does not learn from demonstrations; leave out --demos (demonstrations=...)."
