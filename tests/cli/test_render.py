@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import surefoot as sf
+from surefoot.training.run import Run
+from surefoot.worlds import describe
+from training.tiny import Walk
+
 SMALL = "--steps 256 --envs 4 --no-progress --warm-up 64 --hidden 4 --batch-size 8".split()
 
 
@@ -60,6 +65,13 @@ def test_environments_in_jax_are_drawn_by_their_form_for_gymnasium(surefoot, tmp
     assert (done.code, done.err) == (0, "")
     assert done.out == "runs/dot/rollouts.gif: 2 episodes, 60 pictures\n"  # 29 steps and the start
     assert frames(tmp_path / "runs/dot/rollouts.gif")[0] == (480, 480)
+
+
+def test_an_environment_of_ones_own_in_jax_cannot_be_drawn(surefoot, tmp_path):
+    config = {"learner": {"name": "discrete-sac", "options": {}}, "seeds": [0], "steps": 8, "iterations": 1}
+    Run.create(tmp_path / "own", config | {"world": describe(sf.make(Walk(), envs=2))})
+    done = surefoot("render", "own")
+    assert done.code == 2 and "training.tiny.Walk, is written in JAX and cannot be drawn" in done.err
 
 
 class Blink(gymnasium.Env):

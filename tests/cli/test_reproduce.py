@@ -105,6 +105,7 @@ def test_run_dry_run_and_page(surefoot, stub):
     records = json.loads(Path("results/scopil/smoke/summary.json").read_text())
     assert [record["command"] for record in records] == ["surefoot reproduce scopil --jobs 2"] * 2
     assert "0 of 2 cells to run" in surefoot("reproduce", "scopil", "--dry-run").out
+    assert "2 of 2 cells to run, 20 steps" in surefoot("reproduce", "scopil", "--dry-run", "--fresh").out
     found = surefoot("reproduce", "scopil", "--page")
     assert found.code == 0 and found.out == "Page: docs/results/scopil.md\n"
     assert "| SAC |" in Path("docs/results/scopil.md").read_text()

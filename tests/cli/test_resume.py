@@ -29,6 +29,17 @@ def test_goes_on_from_a_checkpoint_to_the_same_numbers(surefoot, tmp_path):
     assert "cut is finished already" in done.out
 
 
+def test_a_run_that_reached_its_target_is_not_said_to_become_longer(surefoot, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(
+        Run, "__init__", lambda self, path: vars(self).update(path=path, config={"steps": 80})
+    )
+    monkeypatch.setattr(Run, "finished", True)
+    for steps, said in {80: "--steps makes it longer.", 48: "it reached its target after 48 steps."}.items():
+        monkeypatch.setattr(Run, "steps", steps)
+        assert f"run is finished already; {said}\n" in surefoot("resume", "run").out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

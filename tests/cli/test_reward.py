@@ -103,6 +103,13 @@ def test_what_cannot_be_shown(surefoot, words, message):
 def test_train_takes_one_of_reward_and_prior(surefoot):
     both = surefoot("train", "discrete-sac", "--learned-reward", "a", "--prior", "b")
     assert both.code == 2 and "give one of them" in both.err
+    for words, said in {
+        "--prior-weight 0.5": "--prior-weight says nothing without --prior RUN;",
+        "--reward-seed 1": "--reward-seed says nothing without --prior RUN or --reward RUN;",
+        "--learned-reward a --prior-discount 0.5": "--prior-discount says nothing without --prior RUN;",
+    }.items():
+        alone = surefoot("train", "discrete-sac", *words.split())
+        assert alone.code == 2 and said in alone.err and alone.err.count("\n") == 1
     gone = surefoot("train", "discrete-sac", "--env", "gymnasium:CartPole-v1", "--reward", "nowhere")
     assert gone.code == 2 and "There is no reward in 'nowhere'" in gone.err
 
@@ -111,5 +118,10 @@ def test_reward_means_a_run_where_the_environment_has_an_option_of_that_name(sur
     """The maze does: the reward in this run is of three numbers, its states have eight."""
     unfit = surefoot("train", "discrete-sac", "--reward", str(run))
     assert unfit.code == 2 and "states have 3 numbers" in unfit.err
+    (run.parent / "runs").mkdir()
+    run.rename(run.parent / "runs" / "named")  # a name below runs/, as everywhere
+    unfit = surefoot("train", "discrete-sac", "--reward", "named")
+    assert unfit.code == 2 and "states have 3 numbers" in unfit.err
+    assert surefoot("reward", "show", "named").code == 0
     kind = surefoot("train", "discrete-sac", "--reward", "sideways")
     assert kind.code == 2 and "sideways" in kind.err

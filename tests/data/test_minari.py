@@ -427,6 +427,17 @@ def test_faults_inside_are_named(tmp_path, edit, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "spoiled", [{"observation_space": '{"type": "Box"}'}, {"env_spec": "{", "surefoot": {}}]
+)
+def test_a_description_that_does_not_fit_is_one_clear_error(tmp_path, spoiled):
+    save(make(), tmp_path / "set")
+    path = tmp_path / "set" / "metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **spoiled}))
+    with pytest.raises(SurefootError, match="set': it is damaged or cut short"):
+        load(tmp_path / "set")
+
+
 def test_another_data_format_is_named(tmp_path):
     save(make(), tmp_path / "set")
     path = tmp_path / "set" / "metadata.json"
@@ -551,6 +562,8 @@ def test_what_plain_arrays_may_leave_out(tmp_path):
         ({"lengths": None, "terminations": None, "truncations": None}, "add an array 'lengths'"),
         ({"terminations": np.zeros(3)}, "3 terminations"),
         ({"constraints": np.array(["zone"])}, "costs has shape"),
+        ({"observations": np.zeros((0, 3)), "actions": np.zeros(0), "costs": None}, "holds no steps"),
+        ({"costs": np.zeros(0)}, "44 steps, but no costs"),
     ],
 )
 def test_wrong_plain_arrays_are_named(tmp_path, changes, words):

@@ -250,6 +250,7 @@ def poison_weights(folder):
         (lambda f: rewrite(f, kind="spline"), "does not describe a policy"),
         (lambda f: rewrite(f, activation="gelu"), "does not describe a policy"),
         (lambda f: rewrite(f, seeds=[]), "does not describe a policy"),
+        (lambda f: rewrite(f, kind="gaussian", action={}), "does not describe a policy"),
         (lambda f: rewrite(f, sizes=[3, 7, 9, 4]), r"'weights.1' should have shape \[7, 9\]"),
         (lambda f: (f / "seed-3.safetensors").unlink(), "seed-3.safetensors is missing"),
         (damage_weights, "cut short or damaged"),

@@ -89,6 +89,15 @@ def rewrite(file: Any, change: Any) -> None:
         (lambda f: rewrite(f / "reward.json", lambda a: a.update(width=4)), "does not fit reward.json"),
         (lambda f: rewrite(f / "reward.json", lambda a: a.update(width=10**9)), "reward.json is damaged"),
         (lambda f: rewrite(f / "reward.json", lambda a: a.update(indices=[2])), "reward.json is damaged"),
+        *(
+            (lambda f, k=key: rewrite(f / "reward.json", lambda a: a.pop(k)), "reward.json is damaged")
+            for key in ("seeds", "environment", "activation", "observation")
+        ),
+        (lambda f: rewrite(f / "reward.json", lambda a: a.update(seeds=[])), "reward.json is damaged"),
+        (
+            lambda f: rewrite(f / "reward.json", lambda a: a["observation"].pop("low")),
+            "reward.json is damaged",
+        ),
         (lambda f: (f / "seed-4.safetensors").unlink(), "cannot be read"),
         (lambda f: (f / "seed-4.safetensors").write_bytes(b"torn"), "cannot be read"),
     ],

@@ -54,8 +54,10 @@ def main(argv: list[str]) -> int:
 
 
 def evaluate_missing(runs: Sequence[Any], episodes: int, *, exactly: bool = False) -> None:
-    """Evaluates the runs that were never evaluated, or that were trained further since; with ``exactly`` those
-    that were evaluated with another number of episodes, too."""
+    """Evaluates the runs that were never evaluated, or that were trained further since.
+
+    With ``exactly`` those that were evaluated with another number of episodes, too.
+    """
     from surefoot.evaluation import evaluate
 
     for run in runs:

@@ -123,6 +123,11 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     ):  # its form for Gymnasium draws itself
         ours = {"env_options": described["options"]}
         described = {"id": f"gymnasium:surefoot/{described['id']}", "envs": 1, "options": ours}
+    elif described["id"].startswith("python:") and worlds.from_description(described, envs=1).compiled:
+        raise SurefootError(
+            f"The environment of {run.path}, {described['id']}, is written in JAX and cannot be drawn; only "
+            "environments of Gymnasium, and those that come along, draw themselves."
+        )
     own = {**described["options"].get("env_options", {}), "render_mode": "rgb_array"}
     adapter: Any = worlds.from_description(described, envs=1, env_options=own).adapter  # type: ignore[union-attr]
     policy = load_policy(run.path, options.seed)

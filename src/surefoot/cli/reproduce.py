@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,7 @@ def main(argv: list[str]) -> int:
         _print_cells(cells)
         return 0
     if options.dry_run:
-        return _dry_run(cells, options.runs / name / options.scale)
+        return _dry_run(cells, options.runs / name / options.scale, fresh=options.fresh)
     if options.page:
         return _page(chosen, options)
     return _run(chosen, options, shlex.join(["surefoot", "reproduce", *argv]))
@@ -160,10 +160,14 @@ def _page(chosen: Experiment, options: Options) -> int:
     return 0
 
 
-def _dry_run(cells: tuple[Cell, ...], folder: Path) -> int:
+def _dry_run(cells: tuple[Cell, ...], folder: Path, *, fresh: bool) -> int:
     from surefoot.experiments.runner import look, with_sources, work_of
 
-    states = look(with_sources(cells), folder)
+    again = {cell.name for cell in cells} if fresh else set()
+    states = [
+        replace(state, steps=0, record=None) if state.cell.name in again else state
+        for state in look(with_sources(cells), folder)
+    ]
     rows = []
     for state in states:
         detail = state.problem or work_of(state.cell)

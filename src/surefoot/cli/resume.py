@@ -35,7 +35,11 @@ def main(argv: list[str]) -> int:
 
     run = Run(find_run(options.run))
     if run.finished and options.steps in (None, run.config["steps"]):
-        print(f"{run.path} is finished already; --steps makes it longer.")
+        early = run.steps != run.config["steps"]
+        print(
+            f"{run.path} is finished already; "
+            + (f"it reached its target after {run.steps:,} steps." if early else "--steps makes it longer.")
+        )
     else:
         from surefoot.training.fit import resume
 

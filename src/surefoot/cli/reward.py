@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import Positional, arg
 
-from surefoot.cli._common import parse, print_table
+from surefoot.cli._common import find_run, parse, print_table
 from surefoot.errors import SurefootError, check_range, unknown
 
 LESSON = """\
@@ -37,7 +37,7 @@ class Options:
     """Which reward, and where the picture goes."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run of a method that learns a reward, or a folder with one."""
+    """Run of a method that learns a reward, or its name below runs/, or a folder with one."""
     seed: int | None = None
     """Seed of the training; all of them if not given."""
     along: str | None = None
@@ -73,7 +73,7 @@ def show(options: Options) -> None:
 
     check_range("--trajectories", options.trajectories, low=1)
     demos = None if options.along is None else demonstrations.load(options.along)
-    folder, about = describe_reward(options.run)
+    folder, about = describe_reward(find_run(options.run))
     seeds = about["seeds"] if options.seed is None else [options.seed]
     rewards = {f"seed {seed}": load_reward(folder, seed) for seed in seeds}
     rows = {

@@ -233,14 +233,23 @@ def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
     the environment."""
     words = [re.sub(r"^--from(?==|$)", "--start", word) for word in words]
     own = "reward" in {each.name for each in dataclasses.fields(environment)}
-    if own and not Path(peek(words, "--reward", "")).joinpath("reward").is_dir():
+    if own and not find_run(peek(words, "--reward", "")).joinpath("reward").is_dir():
         return list(words)
     return [re.sub(r"^--reward(?==|$)", "--learned-reward", word) for word in words]
+
+
+_OF_REWARDS = ("prior_weight", "prior_discount", "reward_seed")
 
 
 def _rewarded(world: Any, options: RunOptions) -> Any:
     """``world`` with the reward that the options name, if any."""
     path = options.learned_reward or options.prior
+    given = {name for name in _OF_REWARDS if getattr(options, name) != getattr(RunOptions, name)}
+    unused = given if path is None else given - {"reward_seed"} if options.prior is None else set()
+    if unused:
+        flag = f"--{min(unused).replace('_', '-')}"
+        meant = "--prior RUN" + " or --reward RUN" * (flag == "--reward-seed")
+        raise SurefootError(f"{flag} says nothing without {meant}; give that too, or leave it out.")
     if path is None:
         return world
     if options.learned_reward and options.prior:
@@ -249,7 +258,7 @@ def _rewarded(world: Any, options: RunOptions) -> Any:
     from surefoot.worlds.relabel import relabel
 
     weight = None if options.learned_reward else options.prior_weight
-    reward = load_reward(path, options.reward_seed)
+    reward = load_reward(find_run(path), options.reward_seed)
     return relabel(world, reward, prior_weight=weight, discount=options.prior_discount)
 
 

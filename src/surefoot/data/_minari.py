@@ -90,7 +90,8 @@ def read(folder: Path) -> Fields:
                 "the set was cut short; copy or collect it again."
             )
         episodes = [_read_episode(group, f"'{main}', episode {index}") for index, group in groups]
-    return _join(episodes, observation, action, metadata, str(folder))
+    with _readable(folder):  # episodes that do not fit together, or metadata of another kind
+        return _join(episodes, observation, action, metadata, str(folder))
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

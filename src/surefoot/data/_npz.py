@@ -41,6 +41,8 @@ def read(path: Path) -> dict[str, Any]:
             f"give {REQUIRED['observations']}, and as many actions."
         )
     steps = len(actions)
+    if not steps:
+        raise SurefootError(f"'{path}' holds no steps; save at least one episode.")
     terminations, truncations = (
         np.asarray(arrays.get(key, np.zeros(steps)), bool).reshape(-1)
         for key in ("terminations", "truncations")
@@ -54,7 +56,11 @@ def read(path: Path) -> dict[str, Any]:
     ends = np.cumsum(lengths) - 1
     truncations = truncations.copy()
     truncations[ends] |= ~terminations[ends]  # a recording that just stops was cut
-    costs = arrays.get("costs", np.zeros((steps, 0)))
+    costs = np.atleast_1d(arrays.get("costs", np.zeros((steps, 0))))
+    if not len(costs):
+        raise SurefootError(
+            f"'{path}' has {steps} steps, but no costs; leave the array out if they are unknown."
+        )
     costs = costs.reshape(len(costs), -1)
     width = costs.shape[1]
     default = np.array(["cost"] if width == 1 else [f"cost_{i}" for i in range(width)], str)

@@ -306,6 +306,10 @@ def _description(folder: Path) -> dict[str, Any]:
         and len(description["sizes"]) >= 2
         and description.get("seeds")
         and isinstance(description.get("action"), dict)
+        and (
+            description["kind"] == "categorical"
+            or all(isinstance(description["action"].get(bound), list) for bound in ("low", "high"))
+        )
     )
     if not sound:
         raise SurefootError(f"{path} does not describe a policy that is known here; export it again.")

@@ -136,17 +136,27 @@ def describe_reward(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]
     try:
         about = json.loads(file.read_bytes())
         version = about["format"]
-        sizes = len(about["indices"]), about["width"], about["layers"], *about["observation"]["shape"]
+        if version != FORMAT:
+            raise SurefootError(
+                f"{file} has format {version}, this version of surefoot reads format {FORMAT}; use the "
+                "version that wrote it, or train the reward again."
+            )
+        observation = about["observation"]
+        sizes = len(about["indices"]), about["width"], about["layers"], *observation["shape"]
+        lengths = len(about["seeds"]), len(observation["low"]), len(observation["high"])
+        words = about["environment"], about["activation"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise SurefootError(f"{file} is damaged; restore it, or train the reward again.") from None
-    if version != FORMAT:
-        raise SurefootError(
-            f"{file} has format {version}, this version of surefoot reads format {FORMAT}; use the version "
-            "that wrote it, or train the reward again."
-        )
-    if not all(isinstance(size, int) and 0 < size < 10**6 for size in sizes):
-        raise SurefootError(f"{file} is damaged; restore it, or train the reward again.")
+        raise _damaged(file) from None
+    sound = all(isinstance(size, int) and 0 < size < 10**6 for size in (*sizes, *lengths))
+    if not sound or not all(isinstance(word, str) for word in words):
+        raise _damaged(file)
+    if lengths[1:] != (math.prod(observation["shape"]),) * 2:
+        raise _damaged(file)
     return folder, about
+
+
+def _damaged(file: Path) -> SurefootError:
+    return SurefootError(f"{file} is damaged; restore it, or train the reward again.")
 
 
 def load_reward(path: str | os.PathLike[str], seed: int | None = None) -> LearnedReward:
@@ -185,7 +195,7 @@ def load_reward(path: str | os.PathLike[str], seed: int | None = None) -> Learne
     network = _filled(template, tensors, file)
     size = math.prod(about["observation"]["shape"])
     if not all(0 <= index < size for index in network.indices):
-        raise SurefootError(f"{folder / 'reward.json'} is damaged; restore it, or train the reward again.")
+        raise _damaged(folder / "reward.json")
     digest = hashlib.sha256(data + json.dumps(about["indices"]).encode()).hexdigest()
     return LearnedReward(network, size, about["environment"], str(folder.resolve()), chosen, digest)
 
