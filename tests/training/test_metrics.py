@@ -220,9 +220,9 @@ def noise(scale, rows=ROWS):
 
 def test_lambda_that_runs_away_is_named_with_its_seed():
     growing = np.geomspace(0.01, 1e4, ROWS)
-    found = metrics.failure_signatures(columns_of(seed=3, **{"lambda": growing}))
-    assert len(found) == 1
-    assert found[0].startswith("runaway lambda, seed 3: lambda grew")
+    found = metrics.signatures(columns_of(seed=3, **{"lambda": growing}))
+    assert list(found) == ["runaway lambda, seed 3"]
+    assert found["runaway lambda, seed 3"].startswith("lambda grew")
     assert "runaway lambda" in kinds(columns_of(**{"multiplier/zone": growing}))
 
 
@@ -294,6 +294,6 @@ def test_negative_costs_are_told():
 
 
 def test_nothing_is_said_of_a_short_run_or_of_no_run():
-    assert not metrics.failure_signatures(columns_of(rows=10, alpha=np.full(10, 1e-6)))
-    assert not metrics.failure_signatures({})
-    assert not metrics.failure_signatures({"seed": np.zeros(50), "demo_nll": np.full(50, NAN)})
+    assert not metrics.signatures(columns_of(rows=10, alpha=np.full(10, 1e-6)))
+    assert not metrics.signatures({})
+    assert not metrics.signatures({"seed": np.zeros(50), "demo_nll": np.full(50, NAN)})

@@ -24,7 +24,7 @@ from surefoot.networks.policies import (
 )
 from surefoot.task import Box, Discrete, Task
 from surefoot.training import policy_io
-from surefoot.training.policy_io import load_policy, load_stacked, save_policy
+from surefoot.training.policy_io import load_policy, save_policy
 
 BOX = Box((3,), (-1.0, -np.inf, 0.0), (1.0, np.inf, 0.5))
 DISCRETE = Task("Toy-v0", BOX, Discrete(4), ("zone",), (0.0,))
@@ -135,8 +135,6 @@ def test_squashed_gaussian_actions_are_those_of_jax(tmp_path):
     again = policy_io.revive(mine)
     assert (again.low, again.high) == (theirs.low, theirs.high)
     np.testing.assert_array_equal(again.mode(seen), theirs.mode(seen))
-    stacked = load_stacked(tmp_path)
-    assert stacked.network.weights[0].shape == (2, 3, 6)
     with pytest.raises(SurefootError, match="no probabilities"):
         mine.probabilities(OBSERVATIONS[0])
 
@@ -151,17 +149,6 @@ def test_each_seed_has_its_own_policy_and_the_random_phase_is_left_out(tmp_path)
         np.testing.assert_allclose(second.probabilities(OBSERVATIONS), expected, rtol=1e-5)
     with pytest.raises(SurefootError, match="no policy of seed 5; it has 3, 8"):
         load_policy(folder, seed=5)
-
-
-def test_all_seeds_at_once_for_jax(folder, tmp_path):
-    stacked = load_stacked(folder)
-    outputs = eqx.filter_vmap(lambda policy: policy.network(jnp.asarray(OBSERVATIONS)))(stacked)
-    for index in range(2):
-        expected = categorical(index).network(jnp.asarray(OBSERVATIONS))
-        np.testing.assert_allclose(outputs[index], expected, rtol=1e-5, atol=1e-6)
-    both = load_stacked(export(tmp_path / "g", [gaussian(0), gaussian(1)], CONTINUOUS))
-    assert both.log_std.shape == (2, 2)
-    assert both.network.activation == "tanh"
 
 
 def test_the_description_says_what_the_numbers_mean(folder):

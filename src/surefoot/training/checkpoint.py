@@ -79,11 +79,6 @@ def load(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
     return jax.tree_util.tree_unflatten(structure, leaves), notes
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata alone; raises as :func:`load` does."""
-    return load(path, None)[1]
-
-
 def _file(leaves: Mapping[str, Any], notes: Mapping[str, str]) -> Iterator[bytes | memoryview]:
     """The file as chunks: length of the header, header, data (https://github.com/huggingface/safetensors)."""
     header: dict[str, Any] = {"__metadata__": dict(notes)}

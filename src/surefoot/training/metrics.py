@@ -191,11 +191,6 @@ _COLD = 1e-3
 Series = Mapping[str, np.ndarray]
 
 
-def failure_signatures(columns: Series) -> list[str]:
-    """Warnings that the columns of a metrics file call for, one sentence each (see :func:`signatures`)."""
-    return [f"{key}: {text}" for key, text in signatures(columns).items()]
-
-
 def signatures(columns: Series) -> dict[str, str]:
     """Signatures of failure, by what they are about, such as ``"runaway lambda, seed 0"``.
 

@@ -243,18 +243,6 @@ def load_policy(path: str | os.PathLike[str], seed: int | None = None) -> Deploy
     )
 
 
-def load_stacked(path: str | os.PathLike[str]) -> Any:
-    """The exported policies of all seeds as one JAX policy, the seeds as the first axis of every array.
-
-    For evaluation under ``vmap``; imports JAX. Raises the errors of :func:`load_policy`.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    seeds = load_policy(path).description["seeds"]
-    return jax.tree.map(lambda *each: jnp.stack(each), *(revive(load_policy(path, seed)) for seed in seeds))
-
-
 def revive(
     policy: DeployedPolicy,
 ) -> CategoricalPolicy | GaussianPolicy | SquashedGaussianPolicy | BoundedGaussianPolicy:
