@@ -239,15 +239,19 @@ def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
 
 
 _OF_REWARDS = ("prior_weight", "prior_discount", "reward_seed")
+"""Options that say nothing without --prior or --reward."""
 
 
 def _rewarded(world: Any, options: RunOptions) -> Any:
     """``world`` with the reward that the options name, if any."""
     path = options.learned_reward or options.prior
     given = {name for name in _OF_REWARDS if getattr(options, name) != getattr(RunOptions, name)}
-    unused = given if path is None else given - {"reward_seed"} if options.prior is None else set()
-    if unused:
-        flag = f"--{min(unused).replace('_', '-')}"
+    if options.prior is not None:
+        given.clear()
+    elif options.learned_reward is not None:
+        given.discard("reward_seed")
+    if given:
+        flag = f"--{min(given).replace('_', '-')}"
         meant = "--prior RUN" + " or --reward RUN" * (flag == "--reward-seed")
         raise SurefootError(f"{flag} says nothing without {meant}; give that too, or leave it out.")
     if path is None:

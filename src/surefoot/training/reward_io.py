@@ -145,6 +145,8 @@ def describe_reward(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]
         sizes = len(about["indices"]), about["width"], about["layers"], *observation["shape"]
         lengths = len(about["seeds"]), len(observation["low"]), len(observation["high"])
         words = about["environment"], about["activation"]
+    except SurefootError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(file) from None
     sound = all(isinstance(size, int) and 0 < size < 10**6 for size in (*sizes, *lengths))
