@@ -340,9 +340,10 @@ def _newest(
                 f"The checkpoint {path} belongs to a run with other settings than {run.path}/config.json; "
                 "restore that file, or train again."
             )
-        for other, text in damaged if warn is not None else ():
-            warn(f"{text} Going back to the one before.")
-            other.unlink()
+        if warn is not None:
+            for other, text in damaged:
+                warn(f"{text} Going back to the one before.")
+                other.unlink()
         return engine.revive(saved, iteration_of(path)), iteration_of(path)
     if damaged:
         raise SurefootError(
