@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -16,14 +17,31 @@ import pytest
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+for threads in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when JAX and NumPy are imported
+    os.environ.setdefault(threads, "1")
 # What the library keeps between runs (compiled programs) must neither come from a user's folder nor go there.
 os.environ["XDG_CACHE_HOME"] = os.path.join(tempfile.gettempdir(), f"surefoot-tests-{os.getuid()}")
+# The library switches its cache on when it first trains; here all modules are to have it. Its own name of the
+# folder is read without an import: the package must not be imported before jaxtyping's hook is in place.
+LIBRARY = runpy.run_path(str(Path(__file__).parent.parent / "src/surefoot/training/__init__.py"))
+if os.environ.get("SUREFOOT_CACHE", "").lower() not in ("off", "0", "no", "false"):
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(
+        os.environ["XDG_CACHE_HOME"], "surefoot", "jax", LIBRARY["_processor"]()
+    )
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 # A job in the background of a shell may have Ctrl-C ignored, also in what it starts; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MOST_MAPPINGS = 20_000
-"""Linux allows a process 65,530; every compiled program takes some, and a process without crashes."""
+def most_mappings() -> int:
+    """Every compiled program takes some, and a process without crashes. Linux usually allows 65,530."""
+    limit = Path("/proc/sys/vm/max_map_count")
+    return 40_000 if limit.exists() and int(limit.read_text()) >= 65_530 else 20_000
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A program that another worker is just writing is compiled instead."""
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache:UserWarning")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,7 +49,7 @@ def few_programs() -> Iterator[None]:
     """Forgets compiled programs between modules when they have become many."""
     yield
     mappings = Path("/proc/self/maps")
-    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > most_mappings():
         sys.modules["jax"].clear_caches()
         gc.collect()
 
@@ -53,6 +71,7 @@ def surefoot(
     from surefoot.cli.main import main
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a command appends the folder where it is called
 
     def run(*words: str) -> Outcome:
         capsys.readouterr()
