@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 import surefoot as sf
 from oracles import marginals as oracle
+from probe.playing import collect
 from surefoot.algorithms.imitation.matching import visited
 from surefoot.algorithms.imitation.maxent_irl import MaxEntIrl, likelihood_gradient
 from surefoot.data.demonstrations import Demonstrations
@@ -70,7 +71,7 @@ def test_a_density_raises_the_reward_where_it_is():
     assert learner_from("maxent-irl", options_of(learner)) == learner
     world = sf.make("PointMass-v0", envs=4)
     state = learner.init(world.task, jax.random.key(0))
-    _, batch = world.collect(learner.policy(state), Episodes(100), jax.random.key(1))
+    _, batch = collect(world, learner.policy(state), Episodes(100), jax.random.key(1))
     hill, corner = jnp.array([2.0, 2.0]), jnp.array([0.0, 0.0])
     before = state.reward(hill) - state.reward(corner)
     given_away = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, (state, batch))
@@ -87,7 +88,7 @@ def test_the_experts_states_earn_more_than_the_agents():
     learner = MaxEntIrl(hidden=(16, 16), replay_capacity=12_000, **steps)
     world = sf.make("PointMass-v0", envs=4)
     state = learner.init(world.task, jax.random.key(0), demonstrations=walks())
-    _, batch = world.collect(learner.policy(state), Episodes(100), jax.random.key(1))
+    _, batch = collect(world, learner.policy(state), Episodes(100), jax.random.key(1))
     agent, expert = visited(batch), state.expert.trajectories
 
     def margin(state):
