@@ -195,10 +195,15 @@ def test_finds_the_forbidden_cell():
     assert np.all(late["zeta_expert"] > late["zeta_nominal"] - 0.05)
 
 
+def laps(warmup):
+    """Ten iterations; the warm-up is an argument of the compiled function, not a constant of it."""
+    settings = 2000, 250, jnp.asarray(warmup)
+    learner = eqx.tree_at(lambda x: (x.batch_steps, x.minibatch, x.warmup), QUICK, settings)
+    return train(learner, lap_grid.LapGrid(), 10, envs=10, demonstrations=lap_grid.demonstrations())
+
+
 def test_laps_without_stepping_back():
-    env = lap_grid.LapGrid()
-    learner = eqx.tree_at(lambda x: (x.batch_steps, x.minibatch), QUICK, (2000, 250))
-    state, _ = train(learner, env, 10, envs=10, demonstrations=lap_grid.demonstrations())
+    state, _ = laps(warmup=0)
     cells = jnp.arange(40)[:, None] / 20 - 1.0
     ahead, back = (np.asarray(state.zeta(cells, jnp.full(40, action))) for action in (0, 1))
     assert np.all(back < ahead - 0.2)
@@ -209,8 +214,7 @@ def test_laps_without_stepping_back():
 
 def test_without_the_constraint_stepping_back_pays():
     """The task above is not solved by chance: a policy that knows nothing of the constraint breaks it."""
-    learner = eqx.tree_at(lambda x: (x.batch_steps, x.minibatch, x.warmup), QUICK, (2000, 250, 1000))
-    _, metrics = train(learner, lap_grid.LapGrid(), 10, envs=10, demonstrations=lap_grid.demonstrations())
+    _, metrics = laps(warmup=1000)
     assert metrics["violating_steps_per_episode"][-1] > 20
     assert metrics["backward_passes"][-1] == 0
     assert metrics["multiplier"][-1] == metrics["multiplier"][0]
@@ -262,7 +266,7 @@ def test_refuses_missing_or_foreign_demonstrations_and_dimensions():
     task, key = ring_road.RingRoad().task, jax.random.key(0)
     with pytest.raises(SurefootError, match="none were given"):
         Icrl().init(task, key)
-    with pytest.raises(SurefootError):
+    with pytest.raises(SurefootError, match="observations of 1 numbers, but 'RingRoad' gives 10"):
         Icrl().init(task, key, demonstrations=lap_grid.demonstrations())
     with pytest.raises(SurefootError, match="indices from 0 to 9"):
         Icrl(constraint_dimensions=(10,)).init(task, key, demonstrations=ring_road.demonstrations())
