@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 
 import gymnasium
 import numpy as np
@@ -50,8 +51,8 @@ def test_draws_the_episodes_of_the_evaluation(surefoot, maze_run, tmp_path, monk
     assert not (tmp_path / "x.mp4").exists()
 
 
+@pytest.mark.skipif(find_spec("imageio_ffmpeg") is None, reason="the extra is not installed")
 def test_writes_mp4_with_the_extra(surefoot, maze_run, tmp_path):
-    pytest.importorskip("imageio_ffmpeg")
     done = surefoot("render", "maze", "--episodes", "1", "--size", "81", "--out", "film.mp4")
     assert (done.code, done.err) == (0, "")
     assert (tmp_path / "film.mp4").read_bytes()[4:8] == b"ftyp"

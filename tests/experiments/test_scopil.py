@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from functools import cache
 from importlib import import_module
 
 import pytest
@@ -47,9 +48,10 @@ def test_cells_are_well_formed(scale):
 
 
 def test_demonstrations_were_collected_under_the_constraints_of_the_cell():
+    load = cache(demonstrations.load)
     for cell in cells("laptop"):
         if cell.demonstrations is not None:
-            demos = demonstrations.load(cell.demonstrations)
+            demos = load(cell.demonstrations)
             assert demos.metadata["environment"]["options"]["board"] == cell.world["board"], cell.name
             assert list(demos.constraints) == list(cell.world["constraints"]), cell.name
 

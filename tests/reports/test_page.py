@@ -215,7 +215,7 @@ def test_evidence_of_safety_is_shown_where_there_are_limits(make_run, tmp_path):
 
 
 def test_without_limits_there_is_no_evidence(two, tmp_path):
-    assert 'id="evidence"' not in page.build(two, tmp_path / "report.html").read_text()
+    assert 'id="evidence"' not in page.build(two, tmp_path / "report.html", videos=False).read_text()
 
 
 def test_labels_tell_runs_of_one_algorithm_apart(make_run, tmp_path):

@@ -58,7 +58,7 @@ def context_of(cell: Cell, known: dict[Any, Any] | None = None) -> dict[str, Any
         return known[part, about]
 
     context = {
-        "version": versions()["surefoot"],
+        "version": found(versions)["surefoot"],  # reads what is installed, which takes a while
         "demonstrations": found(_demonstrations, cell.demonstrations, cell.environment),
         "learner": found(_learner, cell.algorithm),
         "environment": found(_environment, cell.environment),

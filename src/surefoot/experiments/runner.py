@@ -293,10 +293,11 @@ class State:
 def look(cells: Iterable[Cell], folder: Path) -> list[State]:
     """How far each cell is; ``folder`` is that of the experiment's runs at one scale."""
     states = []
+    known: dict[Any, Any] = {}  # demonstrations and the like, which many cells share
     for cell in cells:
         place = Place(folder, cell.name)
         try:
-            training, whole = digests(cell)
+            training, whole = digests(cell, known)
         except SurefootError as error:
             states.append(State(cell, place, problem=str(error)))
             continue
