@@ -160,38 +160,29 @@ def run_python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--help"],
-        ["--version"],
-        ["list"],
-        ["list", "runs"],
-        ["train", "--help"],
-        ["train"],
-        ["resume", "--help"],
-        ["evaluate", "--help"],
-        ["compare", "--help"],
-        ["render", "--help"],
-        ["demo", "--help"],
-        ["demos", "--help"],
-        ["demos", "list"],
-        ["reproduce", "--help"],
-    ],
-    ids=" ".join,
+QUICK = (
+    *("--help", "--version", "list", "list runs", "train --help", "train", "resume --help"),
+    *("evaluate --help", "compare --help", "render --help", "demo --help", "demos --help", "demos list"),
+    "reproduce --help",
 )
-def test_answers_without_waiting_for_jax(words):
-    code = f"""
-import sys
+
+
+def test_answers_without_waiting_for_jax():
+    """One interpreter for all; after each command it is asked what has been imported so far."""
+    run_python(f"""
+import contextlib, io, sys
 from surefoot.cli.main import main
-try:
-    main({words})
-except SystemExit as leaving:
-    assert not leaving.code
-slow = sorted(set({HEAVY}) & set(sys.modules))
-assert not slow, f"imported {{slow}}"
-"""
-    assert run_python(code)
+for words in {QUICK}:
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            main(words.split())
+    except SystemExit as leaving:
+        assert not leaving.code, f"surefoot {{words}}"
+    assert said.getvalue(), f"surefoot {{words}} says nothing"
+    slow = sorted(set({HEAVY}) & set(sys.modules))
+    assert not slow, f"surefoot {{words}} imported {{slow}}"
+""")
 
 
 def test_the_table_of_commands_is_true():

@@ -7,7 +7,7 @@ import pytest
 
 import surefoot as sf
 from probe.training import probability, train
-from probe.worlds import ByAction, ByBoth, ByObservation, Constant, Delayed
+from probe.worlds import ByAction, ByBoth, ByObservation, Delayed
 from surefoot.algorithms.rl.ppo import Ppo, approximate_kl, clipped_gain, minibatch_passes
 from surefoot.errors import SurefootError
 
@@ -21,7 +21,6 @@ def values(state, *seen):
 @pytest.mark.parametrize(
     ("env", "seen", "wanted"),
     [
-        (Constant(), [0.0], [1.0]),
         (ByObservation(), [-1.0, 1.0], [-1.0, 1.0]),
         (Delayed(), [0.0, 1.0], [0.9, 1.0]),
     ],
@@ -31,14 +30,9 @@ def test_values_of_the_probes(env, seen, wanted):
     np.testing.assert_allclose(values(state, *seen), wanted, atol=0.05)
 
 
-def test_learns_what_pays():
-    state, metrics = train(QUICK, ByAction(), 40)
-    assert probability(state.networks.policy, 0.0) > 0.95
-    assert metrics["return"][-1] > 0.8 > metrics["return"][0]
-
-
 def test_learns_what_pays_where():
-    state, _ = train(QUICK, ByBoth(), 40)
+    state, metrics = train(QUICK, ByBoth(), 40)
+    assert metrics["return"][-1] > 0.8 > metrics["return"][0]
     assert probability(state.networks.policy, 1.0) > 0.95
     assert probability(state.networks.policy, -1.0) < 0.05
 

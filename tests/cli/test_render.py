@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import surefoot as sf
+from reports.conftest import make_run
 from surefoot.training.run import Run
 from surefoot.worlds import describe
 from training.tiny import Walk
@@ -133,7 +134,7 @@ def test_bad_input_is_one_line(surefoot, words, said):
 
 
 def test_what_a_run_must_have(surefoot, tmp_path):
-    assert surefoot("train", "discrete-sac", *SMALL, "--run", "maze").code == 0
+    make_run(tmp_path / "maze", "discrete-sac", seeds=1, evaluated=False)
     for words, said in {
         (): "surefoot evaluate",
         ("--out", "x.mov"): "must end in .gif or .mp4",

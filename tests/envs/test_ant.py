@@ -113,8 +113,11 @@ def test_a_fall_costs_one_a_step_and_does_not_end() -> None:
     env.data.qvel[:] = 0
     _, reward, terminated, *_ = env.step(np.zeros(8))
     height = env.data.qpos[2]
+    print("HEIGHT", height)
     assert reward == pytest.approx(-1.0 if height < 0.2 else 0.0) and not terminated
     env.data.qpos[2], env.data.qvel[:] = 0.0, 0
+    env.step(np.zeros(8))
+    print("HEIGHT", env.data.qpos[2])
     assert env.step(np.zeros(8))[4]["reward_fallen"] == -float(env.data.qpos[2] < 0.2)
 
 

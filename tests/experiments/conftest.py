@@ -22,6 +22,12 @@ def train(cell, place, command, usable):
     if cell.source:
         sources.finished(cell, place)
     time.sleep(options.get("sleep", 0))
+    if options.get("beside"):
+        until = time.monotonic() + 60
+        while not place.state.with_name(options["beside"] + ".tries").exists():
+            if time.monotonic() > until:
+                raise worker.SurefootError("nothing runs beside this")
+            time.sleep(0.01)
     if options.get("mistake"):
         raise worker.SurefootError("the option does not fit")
     if options.get("crash"):

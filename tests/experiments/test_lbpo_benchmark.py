@@ -73,9 +73,7 @@ def test_published_numbers_agree_with_each_other():
 def test_other_experiments_have_the_very_same_cells():
     known: dict[Any, Any] = {}
     for scale in SCALES:
-        ours = {
-            cell.name: digests(cell, known)[0] for cell in (*cells(scale), *lbpo_robustness.cells(scale))
-        }
+        ours = {cell.name: digests(cell, known)[0] for cell in (*cells(scale), *lbpo_robustness.cells(scale))}
         for other in (lbpo_backtracks, lbpo_beta):
             shared = [cell for cell in other.cells(scale) if cell.name in ours]
             assert shared and all(digests(cell, known)[0] == ours[cell.name] for cell in shared)

@@ -39,11 +39,11 @@ def test_cells_run_once_and_are_summarised_in_order(program, make):
     assert first["metrics"]["return"].keys() == {"estimate", "lower", "upper", "n"}
     assert first["command"] == "surefoot reproduce stub --scale smoke"
     assert first["versions"]["surefoot"] == versions()["surefoot"]
-    before = SUMMARY.stat().st_mtime_ns
+    SUMMARY.unlink()  # it is written again from what the cells left
     again = run(experiment, "smoke", progress=False)
     assert again.done == () and again.skipped == ("s/b", "s/a")
     assert tries("a") == ["usable=False"]
-    assert read_summary(SUMMARY) == records and SUMMARY.stat().st_mtime_ns >= before
+    assert read_summary(SUMMARY) == records
     assert not list(Path("results").rglob(".*"))  # no temporary files are left
 
 

@@ -156,9 +156,9 @@ def test_missing_cells_are_not_measured(records):
 
 def test_page(records, tmp_path):
     records[0]["warnings"] = ["runaway lambda, seed 0: grows"]
-    path = write(records, "laptop", tmp_path)
+    path = write(records, "laptop", tmp_path / "a")
     text = path.read_text()
-    assert path == tmp_path / "scopil.md"
+    assert path == tmp_path / "a/scopil.md"
     for setting, method in product(SETTINGS, ("SAC", "SCOPIL", "S-DGD-EiC", "Expert")):
         section = text.partition(f"### {setting}\n")[2].partition("\n#")[0]
         assert f"| {method} |" in section
@@ -169,18 +169,15 @@ def test_page(records, tmp_path):
     images = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert images == ["scopil/tradeoff.svg", "scopil/constraints.svg", "scopil/sensitivity.svg"]
     for image in images:
-        assert (tmp_path / image).read_text().startswith("<?xml")
+        assert (tmp_path / "a" / image).read_text().startswith("<?xml")
     # No table has a row of another width than its head.
     for block in re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.strip().splitlines()}) == 1
-
-
-def test_page_is_a_function_of_the_numbers(records, tmp_path):
-    first = write(records, "laptop", tmp_path / "a")
-    second = write(records, "laptop", tmp_path / "b")
-    for path in sorted((tmp_path / "a").rglob("*.*")):
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
-    assert first.read_text() == second.read_text()
+    # It is a function of the numbers.
+    write(records, "laptop", tmp_path / "b")
+    files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*")]
+    assert len(files) == 1 + len(images)
+    assert all((tmp_path / "a" / one).read_bytes() == (tmp_path / "b" / one).read_bytes() for one in files)
 
 
 def test_page_of_half_an_experiment(records, tmp_path):

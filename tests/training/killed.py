@@ -13,7 +13,7 @@ from training.tiny import Tiny, Walk
 def train(folder: Path) -> sf.Run:
     world = sf.make(Walk(), envs=4)
     return fit(
-        Tiny(), world, steps=8 * 400, log_every=8, evaluate_every=64, checkpoint_every=0.0,
+        Tiny(), world, steps=8 * 120, log_every=8, evaluate_every=64, checkpoint_every=0.0,
         seeds=(3, 5), run=folder, progress=False,
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from surefoot.training import checkpoint, log
 from surefoot.training.engine import engine_for
 from surefoot.training.fit import _target, check_kept, fit, restore, resume
 from surefoot.training.plan import _WITHOUT_DEMONSTRATIONS, Plan, make_plan
-from surefoot.training.run import Run
+from surefoot.training.run import Run, options_of
 from training import killed, tiny
 from training.tiny import Aiming, Tiny, Walk, WalkGym
 
@@ -270,16 +270,16 @@ def test_a_run_that_cannot_go_on_keeps_its_length(world, tmp_path):
     assert (half.path / "evaluation.json").exists()
 
 
-class Late(Tiny):
-    """As long in its warm-up as the run takes."""
+def also_record(monkeypatch, **options):
+    """A run records further options of its learner, which trains no differently: nothing new is compiled."""
+    monkeypatch.setattr("surefoot.training.fit.options_of", lambda learner: options_of(learner) | options)
 
-    warm_up: int = 40
 
-
-def test_a_run_that_is_all_warm_up_says_so(world, tmp_path, capfd):
-    run = quick(world, tmp_path / "r", Late(), steps=40)
+def test_a_run_that_is_all_warm_up_says_so(world, tmp_path, capfd, monkeypatch):
+    also_record(monkeypatch, warm_up=40)
+    quick(world, tmp_path / "short", steps=40)
     assert "the 40 steps of this run are all warm-up (40), so nothing is learned" in capfd.readouterr().err
-    resume(run, steps=48, progress=False)
+    quick(world, tmp_path / "longer", steps=48)
     assert "warm-up" not in capfd.readouterr().err
 
 
@@ -493,8 +493,10 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(tmp_path
     whole = killed.train(tmp_path / "whole")
     folder = tmp_path / "part"
     path = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
-    chance = random.Random()
-    moments = []
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    moments, codes = [], []
     for kill in range(2):
         process = subprocess.Popen(
             [sys.executable, killed.__file__, str(folder)],
@@ -508,12 +510,14 @@ def test_killed_at_random_moments_it_ends_where_an_undisturbed_run_ends(tmp_path
         process.kill()
         _, error = process.communicate()
         assert process.returncode in (-signal.SIGKILL, 0), error
+        codes.append(process.returncode)
         moments.append(Run(folder).progress)
     print("killed after", moments, "steps")
+    assert -signal.SIGKILL in codes and moments[-1] <= 8 * 120
     run = resume(folder, progress=False)
     assert run.finished
     names = ("metrics.csv", "policy/policy.json", "policy/seed-3.safetensors", "policy/seed-5.safetensors")
-    same_files(whole.path, run.path, *names, "checkpoints/400.safetensors")
+    same_files(whole.path, run.path, *names, "checkpoints/120.safetensors")
     assert not list(folder.rglob(".*.tmp"))
 
 
@@ -536,16 +540,11 @@ def test_a_weight_that_is_not_finite_is_named(world, tmp_path):
         quick(world, tmp_path / "r", learner)
 
 
-class Matching(Tiny):
-    """Has the option of learners that are given a density."""
-
-    density: str = ""
-
-
 @pytest.mark.parametrize("density, told", [("python:mine.hill", True), ("", False)])
-def test_the_density_is_named_as_a_cause_where_there_is_one(world, tmp_path, density, told):
+def test_the_density_is_named_as_a_cause_where_there_is_one(world, tmp_path, monkeypatch, density, told):
+    also_record(monkeypatch, density=density)
     with pytest.raises(SurefootError, match="smaller learning rate") as caught:
-        quick(world, tmp_path / "r", Matching(bad_weight_at=0, density=density))
+        quick(world, tmp_path / "r", Tiny(bad_weight_at=5))
     assert ("The likely cause is the density" in str(caught.value)) == told
 
 
