@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jaxtyping import Array
 import surefoot as sf
 from surefoot.envs import VECTORS
 from surefoot.envs.safety import TASKS, SafetyEnv, SafetyVectorEnv, Task
+from surefoot.envs.safety.env import made_task
 from surefoot.errors import SurefootError
 from surefoot.training import fit
 from surefoot.worlds.gym_world import GymWorld
@@ -245,7 +247,6 @@ def test_a_task_of_ones_own() -> None:
         ({"cost_form": "sum"}, "Unknown cost_form 'sum'"),
         ({"camera": "tops"}, "Did you mean 'top'"),
         ({"render_mode": "human"}, "Unknown render_mode"),
-        ({"task": 3}, "task is a int"),
     ],
 )
 def test_options_that_do_not_exist(options: dict, words: str) -> None:
@@ -253,6 +254,11 @@ def test_options_that_do_not_exist(options: dict, words: str) -> None:
         with pytest.raises(SurefootError) as caught:
             make(**options)
         assert words in str(caught.value)
+
+
+def test_what_is_no_task_is_told() -> None:
+    with pytest.raises(SurefootError, match="task is a int"):
+        inspect.unwrap(made_task)(3, {})  # types are checked while testing, which would come first
 
 
 def test_calls_out_of_order_and_odd_actions() -> None:
