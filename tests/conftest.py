@@ -28,15 +28,14 @@ if os.environ.get("SUREFOOT_CACHE", "").lower() not in ("off", "0", "no", "false
     os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(
         os.environ["XDG_CACHE_HOME"], "surefoot", "jax", LIBRARY["_processor"]()
     )
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "1"  # writing takes time, too
 # A job in the background of a shell may have Ctrl-C ignored, also in what it starts; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def most_mappings() -> int:
-    """Every compiled program takes some, and a process without crashes. Linux usually allows 65,530."""
-    limit = Path("/proc/sys/vm/max_map_count")
-    return 40_000 if limit.exists() and int(limit.read_text()) >= 65_530 else 20_000
+MOST_MAPPINGS = 20_000
+"""Every compiled program takes some, and a process without crashes; Linux allows 65,530. Programs take memory
+as well: twice as many filled five gigabytes a worker."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,7 +48,7 @@ def few_programs() -> Iterator[None]:
     """Forgets compiled programs between modules when they have become many."""
     yield
     mappings = Path("/proc/self/maps")
-    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > most_mappings():
+    if "jax" in sys.modules and mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
         sys.modules["jax"].clear_caches()
         gc.collect()
 
