@@ -38,7 +38,6 @@ def measured(run: Path, states: int) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    import surefoot
     from surefoot.training.fit import restore
     from surefoot.worlds.world import Steps
 
@@ -60,8 +59,7 @@ def measured(run: Path, states: int) -> dict[str, Any]:
         worth = jnp.stack([judge(observation, p.actions[None], key_judge).returns[0] for p in plans])
         return worth, jnp.stack([p.action for p in plans])
 
-    world = surefoot.make(found.world.task.name, envs=1)
-    world, batch = world.collect(planner, Steps(states), jax.random.key(0))
+    _, batch = found.world.collect(planner, Steps(states), jax.random.key(0))
     worths, actions = [], []
     memory = planner.memory()
     for i in range(states):

@@ -214,15 +214,30 @@ def test_a_full_disk_is_one_sentence():
         append(Path("/dev/full"), b"x" * 100_000)
 
 
-def test_a_full_disk_while_making_a_run_leaves_the_old_one(tmp_path, monkeypatch):
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def not_renamed(path, target, rename=Path.rename):
+    """The new run cannot take the place of the old one, which was moved aside."""
+    if path.name.endswith(".new"):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    return rename(path, target)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fails", "said"),
+    [
+        (os, "fsync", full_disk, "No space left"),
+        (Path, "rename", not_renamed, "Input/output error"),
+    ],
+    ids=["full disk", "rename"],
+)
+def test_a_failure_while_making_a_run_leaves_the_old_one(tmp_path, monkeypatch, where, name, fails, said):
     run = make(tmp_path / "r")
-
-    def fail(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        with pytest.raises(SurefootError, match="No space left"):
+        patch.setattr(where, name, fails)
+        with pytest.raises(SurefootError, match=said):
             Run.create(run.path, CONFIG | {"steps": 160}, overwrite=True)
     assert Run(run.path).steps == 80
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
@@ -240,22 +255,6 @@ def test_a_run_that_another_process_made_meanwhile_is_not_touched(tmp_path, monk
     assert make(None, steps=160).path == Path("runs/r-2")
     assert Run("runs/r").steps == 80 and (run.path / "precious").exists()
     assert sorted(path.name for path in Path("runs").iterdir()) == ["r", "r-2"]
-
-
-def test_the_old_run_is_put_back_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
-    run, rename = make(tmp_path / "r"), Path.rename
-
-    def fail(self, target):
-        if self.name.endswith(".new"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return rename(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", fail)
-        with pytest.raises(SurefootError, match="Input/output error"):
-            Run.create(run.path, CONFIG | {"steps": 160}, overwrite=True)
-    assert Run(run.path).steps == 80
-    assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
 def test_what_a_kill_left_is_swept_away(tmp_path):
