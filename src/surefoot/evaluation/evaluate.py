@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -521,16 +521,29 @@ def texts(name: str, value: Estimate) -> tuple[str, str]:
     return f"{value.estimate:.{places}f}", f"[{', '.join(ends)}]"
 
 
+STARTS = {
+    "": "train starts",
+    "test_": "test starts",
+    "greedy_": "train starts, greedy",
+    "greedy_test_": "test starts, greedy",
+}
+"""Prefix of a metric's name -> where its episodes start and, where two modes are played, how."""
+
+
+def names_of_starts(prefixes: Iterable[str]) -> dict[str, str]:
+    """What ``prefixes`` are called beside each other: the mode alone, where there is one set of starts."""
+    if any("test_" in prefix for prefix in prefixes):
+        return STARTS
+    return {"": "sampled", "greedy_": "greedy"}
+
+
 def table(evaluation: Evaluation) -> str:
     """The evaluation as a table of text: one row a metric, one column a set of starts and mode."""
     from rich.console import Console
     from rich.table import Table
 
-    heads = {"": "train starts", "test_": "test starts"}
-    heads |= {f"greedy_{prefix}": f"{head}, greedy" for prefix, head in list(heads.items())}
-    prefixes = [prefix for prefix in heads if f"{prefix}return" in evaluation.metrics]
-    if not any("test_" in prefix for prefix in prefixes):
-        heads |= {"": "sampled", "greedy_": "greedy"} if len(prefixes) > 1 else {"": "estimate"}
+    prefixes = [prefix for prefix in STARTS if f"{prefix}return" in evaluation.metrics]
+    heads = {"": "estimate"} if prefixes == [""] else names_of_starts(prefixes)
     names = [name for name in evaluation.metrics if not name.startswith(("test_", "greedy_"))]
     title = " on ".join(filter(None, (evaluation.method, evaluation.environment)))
     grid = Table(title=title, title_justify="left", caption_justify="left")

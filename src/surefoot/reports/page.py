@@ -17,7 +17,7 @@ from surefoot.envs import marble_maze_board as geometry
 from surefoot.errors import SurefootError
 from surefoot.evaluation import evaluate as evaluation_of
 from surefoot.evaluation.episodes import DEFINITIONS, EpisodeTable, read_tables
-from surefoot.evaluation.evaluate import Evaluation, base_name, is_rate, maze_positions, texts
+from surefoot.evaluation.evaluate import STARTS, Evaluation, base_name, is_rate, maze_positions, texts
 from surefoot.evaluation.statistics import Estimate
 from surefoot.reports import plots, video
 from surefoot.reports.plots import Look
@@ -35,12 +35,6 @@ _NAMES = _HEADS | {
     "cvar": "cost of the worst episodes",
     "training_unsafe_epochs": "unsafe epochs while training",
     "training_excess": "cost above the limit while training",
-}
-_STARTS = {
-    "": "train starts",
-    "test_": "test starts",
-    "greedy_": "train starts, greedy",
-    "greedy_test_": "test starts, greedy",
 }
 _SHARE = 1 / 12  # of the training that a point of a curve is a mean of
 _PATHS = 36  # drawn on a board
@@ -188,7 +182,7 @@ def _content(methods: list[Method], title: str, intro: str, videos: bool) -> dic
     learning, safety = _learning(methods), _safety(methods)
     shown = _videos(methods) if videos else []
     boards = _boards(methods)
-    prefixes = [prefix for prefix in _STARTS if any(m.estimate(f"{prefix}return") for m in methods)]
+    prefixes = [prefix for prefix in STARTS if any(m.estimate(f"{prefix}return") for m in methods)]
     evidence = _evidence(methods)
     sections = {
         "results": "Results",
@@ -282,9 +276,6 @@ def _rows(methods: Sequence[Method], names: Sequence[str], prefixes: Sequence[st
         finite = [v.estimate for v in values if v is not None and np.isfinite(v.estimate)]
         if len(methods) > 1 and len(finite) == len(methods) and base_name(name) != "way_left":
             best[name] = (min if base_name(name).startswith("violating") else max)(finite)
-    names_of_starts = _STARTS
-    if not any("test_" in prefix for prefix in prefixes):  # one set of starts, played twice
-        names_of_starts = {"": "sampled", "greedy_": "greedy"}
     rows = []
     for method in methods:
         mine = [prefix for prefix in prefixes if method.estimate(f"{prefix}return")]
@@ -305,7 +296,7 @@ def _rows(methods: Sequence[Method], names: Sequence[str], prefixes: Sequence[st
                     "first": index == 0,
                     "label": method.label,
                     "colour": method.look.colour,
-                    "starts": names_of_starts[prefix],
+                    "starts": evaluation_of.names_of_starts(prefixes)[prefix],
                     "cells": cells,
                 }
             )
@@ -576,7 +567,7 @@ def _safety(methods: Sequence[Method]) -> list[dict[str, Any]]:
         ends = [v.upper for each in charts.values() for bar in each for v in bar.values.values()]
         top = 1.08 * max([v for v in ends if np.isfinite(v)], default=1.0)
         for prefix, each in charts.items():
-            where = _STARTS[prefix] if len(charts) > 1 else ""
+            where = STARTS[prefix] if len(charts) > 1 else ""
             svg = plots.bars(
                 f"bars-{prefix}{metric}",
                 groups,
@@ -616,11 +607,11 @@ def _boards(methods: Sequence[Method]) -> list[dict[str, Any]]:
                 geometry.board(options.get("board", "gap")),
                 _paths(method, method.tables[prefix]),
                 goal_radius=float(options.get("goal_radius", 24.0)),
-                about=f"{method.label}: paths from {_STARTS[prefix]}",
+                about=f"{method.label}: paths from {STARTS[prefix]}",
             )
             found.append(
                 {
-                    "label": f"{method.label}, {_STARTS[prefix]}",
+                    "label": f"{method.label}, {STARTS[prefix]}",
                     "colour": method.look.colour,
                     "svg": Markup(svg),
                     "caption": _board_caption(method, prefix),

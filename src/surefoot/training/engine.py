@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray
 from surefoot.data.replay import Replay
 from surefoot.data.trajectories import episode_metrics
 from surefoot.training.policy_io import unwrap
-from surefoot.worlds.world import Episodes, Remembers
+from surefoot.worlds.world import Episodes, Remembers, strong
 
 _INIT, _ITERATION, _EVALUATION, _RESUME = range(4)
 
@@ -257,7 +257,7 @@ def _start(
         return {"state": state, "world": fresh.remembering(policy) if remembering else fresh}
 
     # Without weak types, which the iterations would turn into strong ones and so compile twice.
-    return jax.tree.map(lambda x: _strong(x) if eqx.is_array(x) else x, eqx.filter_vmap(one)(keys))
+    return jax.tree.map(lambda x: strong(x) if eqx.is_array(x) else x, eqx.filter_vmap(one)(keys))
 
 
 def _first(learner: Any, world: Any, key: PRNGKeyArray, demonstrations: Any, given: Any) -> Any:
@@ -369,7 +369,3 @@ def _key(base: PRNGKeyArray, use: int, iteration: int | Int[Array, ""]) -> PRNGK
 
 def _index(iteration: int) -> Int[Array, ""]:
     return jnp.asarray(iteration, jnp.int32)
-
-
-def _strong(x: Array) -> Array:
-    return jax.lax.convert_element_type(x, x.dtype) if not jnp.issubdtype(x.dtype, jax.dtypes.extended) else x

@@ -99,7 +99,7 @@ def memory_of(policy: Acts, envs: int, before: Any = None) -> Any:
     """
     if not isinstance(policy, Remembers):
         return None
-    fresh = jax.tree.map(lambda x: jnp.broadcast_to(_strong(x), (envs, *x.shape)), policy.memory())
+    fresh = jax.tree.map(lambda x: jnp.broadcast_to(strong(x), (envs, *x.shape)), policy.memory())
 
     def form(memory: Any) -> Any:
         return jax.tree.structure(memory), [(x.shape, x.dtype) for x in jax.tree.leaves(memory)]
@@ -107,8 +107,8 @@ def memory_of(policy: Acts, envs: int, before: Any = None) -> Any:
     return before if form(before) == form(fresh) else fresh
 
 
-def _strong(x: Array) -> Array:
-    """Of no weak type, as ``act_with`` gives memories back: what acts would be compiled twice."""
+def strong(x: Array) -> Array:
+    """``x`` of no weak type: results have none, so that what takes both would be compiled twice."""
     return jax.lax.convert_element_type(x, x.dtype) if not jnp.issubdtype(x.dtype, jax.dtypes.extended) else x
 
 
