@@ -19,6 +19,7 @@ from surefoot.numerics.density import (
     Sum,
     UniformBox,
     check_density,
+    extent,
     grid,
     normalise,
 )
@@ -32,6 +33,25 @@ def test_gaussian_equals_scipy():
     expected = stats.multivariate_normal((1.0, 2.0), np.diag([0.25, 4.0])).logpdf(np.asarray(POINTS))
     np.testing.assert_allclose(HILL.log_prob(POINTS), expected, rtol=1e-5)
     np.testing.assert_allclose(HILL.log_prob(POINTS.reshape(2, 2, 2)), expected.reshape(2, 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", [((1.0, 0.6), (0.6, 0.5)), ((1e-4, 0.9e-3), (0.9e-3, 1e-2))])
+def test_gaussian_with_a_covariance_equals_scipy(covariance):
+    tilted = Gaussian((1.0, 2.0), covariance=covariance)
+    points = np.asarray(tilted.mean) + np.array([(0.0, 0.0), (0.01, -0.05), (0.02, 0.2), (-0.03, 0.1)])
+    expected = stats.multivariate_normal(tilted.mean, covariance).logpdf(points)
+    found = jax.jit(tilted.log_prob)(jnp.asarray(points, jnp.float32).reshape(2, 2, 2))
+    np.testing.assert_allclose(found, expected.reshape(2, 2), rtol=2e-3)
+    drawn = tilted.sample(jax.random.key(0), 100_000)
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, rtol=0.03)
+    np.testing.assert_allclose(drawn.mean(axis=0), tilted.mean, rtol=0.01)
+    assert math.exp(-normalise(tilted, *extent(tilted)).log_scale) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_diagonal_covariance_is_the_squared_std():
+    same = Gaussian(HILL.mean, covariance=np.diag(np.square(HILL.spread)))
+    assert same.spread == HILL.spread
+    np.testing.assert_allclose(same.log_prob(POINTS), HILL.log_prob(POINTS), rtol=1e-5)
 
 
 def test_mixture_is_the_weighted_sum_and_integrates_to_one():
@@ -189,6 +209,16 @@ def gap(points):
         (lambda: Gaussian((0, 0), (1, 1, 1)), "2 numbers needs one std or 2, not 3"),
         (lambda: Gaussian((0, 0), -1), "std = -1.0 is out of range"),
         (lambda: Gaussian((0, math.nan), 1), "all of them finite"),
+        (lambda: Gaussian((0, 0)), "needs a std or a covariance"),
+        (lambda: Gaussian((0, 0), 1, ((1, 0), (0, 1))), "one of the two"),
+        (lambda: Gaussian((0, 0), covariance=(1, 2)), "is not a matrix, such as"),
+        (lambda: Gaussian((0, 0), covariance=((1, 0), (0,))), "rows are not equally long"),
+        (
+            lambda: Gaussian((0, 0, 0), covariance=((1, 0), (0, 1))),
+            r"needs a covariance \(3, 3\), not \(2, 2\)",
+        ),
+        (lambda: Gaussian((0, 0), covariance=((1, 0.5), (0, 1))), "must be symmetric"),
+        (lambda: Gaussian((0, 0), covariance=((1, 1), (1, 1))), "must be positive definite"),
         (lambda: Gaussian("ab", 1), "not a vector of numbers"),
         (lambda: Mixture((HILL, Gaussian((0,), 1))), r"over \[1, 2\] numbers"),
         (lambda: Mixture((HILL, HILL), (1, -1)), "weight = -1.0 is out of range"),

@@ -55,8 +55,20 @@ def _numbers(values: Any) -> tuple[float, ...]:
         raise SurefootError(f"{values!r} is not a vector of numbers, such as (2.0, 2.0).") from None
 
 
-def _number_or_numbers(value: Any) -> float | tuple[float, ...]:
-    return float(value) if np.ndim(value) == 0 else _numbers(value)
+def _number_or_numbers(value: Any) -> float | tuple[float, ...] | None:
+    return value if value is None else float(value) if np.ndim(value) == 0 else _numbers(value)
+
+
+def _rows(values: Any) -> tuple[tuple[float, ...], ...] | None:
+    if values is None:
+        return None
+    try:
+        rows = tuple(map(_numbers, values))
+    except (TypeError, SurefootError):
+        raise SurefootError(f"{values!r} is not a matrix, such as ((1.0, 0.2), (0.2, 0.5)).") from None
+    if len({len(row) for row in rows}) != 1:
+        raise SurefootError(f"{values!r} is not a matrix: its rows are not equally long.")
+    return rows
 
 
 def _together(parts: Iterable[Any]) -> tuple[Any, ...]:
@@ -64,37 +76,60 @@ def _together(parts: Iterable[Any]) -> tuple[Any, ...]:
 
 
 class Gaussian(eqx.Module):
-    """A normal distribution with independent coordinates."""
+    """A normal distribution: with a standard deviation, or with a covariance matrix."""
 
     mean: tuple[float, ...] = eqx.field(converter=_numbers)
-    std: float | tuple[float, ...] = eqx.field(converter=_number_or_numbers)
-    """Standard deviation: one for all coordinates, or one for each."""
+    std: float | tuple[float, ...] | None = eqx.field(converter=_number_or_numbers, default=None)
+    """Standard deviation of independent coordinates: one for all, or one for each."""
+    covariance: tuple[tuple[float, ...], ...] | None = eqx.field(converter=_rows, default=None)
+    """In the place of ``std``: a matrix ``[d, d]``, symmetric and positive definite."""
 
     normalised: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         _check_finite("mean", self.mean)
-        std = self.std if isinstance(self.std, tuple) else (self.std,)
-        for value in std:
+        if (self.std is None) == (self.covariance is None):
+            raise SurefootError("A Gaussian needs a std or a covariance, one of the two.")
+        if self.covariance is not None:
+            _check_covariance(self.covariance, self.size)
+            return
+        for value in self.spread:
             check_range("std", value, low=0, high=math.inf, open_low=True, open_high=True)
-        if len(std) not in (1, self.size):
+        if len(self.spread) != self.size:
             raise SurefootError(
-                f"A mean of {self.size} numbers needs one std or {self.size}, not {len(std)}."
+                f"A mean of {self.size} numbers needs one std or {self.size}, not {len(self.spread)}."
             )
 
     @property
     def size(self) -> int:
         return len(self.mean)
 
+    @property
+    def spread(self) -> tuple[float, ...]:
+        """Standard deviation of each coordinate."""
+        if self.covariance is not None:
+            return tuple(math.sqrt(row[i]) for i, row in enumerate(self.covariance))
+        return self.std if isinstance(self.std, tuple) else (cast("float", self.std),) * self.size
+
     def log_prob(self, points: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
         _check_size(self, points)
-        std = jnp.broadcast_to(jnp.asarray(self.std), (self.size,))
-        z = (points - jnp.asarray(self.mean)) / std
-        return -jnp.sum(0.5 * z**2 + jnp.log(std) + 0.5 * math.log(2 * math.pi), axis=-1)
+        away = points - jnp.asarray(self.mean)
+        if self.covariance is None:
+            scale = jnp.asarray(self.spread)
+            z = away / scale
+        else:
+            root = jnp.asarray(_root(self.covariance))
+            scale = jnp.diagonal(root)
+            z = jax.scipy.linalg.solve_triangular(root, away.reshape(-1, self.size).T, lower=True)
+            z = z.T.reshape(away.shape)
+        return -jnp.sum(0.5 * z**2 + jnp.log(scale) + 0.5 * math.log(2 * math.pi), axis=-1)
 
     def sample(self, key: PRNGKeyArray, n: int) -> Float[Array, "n d"]:
         """``n`` independent points."""
-        return jnp.asarray(self.mean) + jnp.asarray(self.std) * jax.random.normal(key, (n, self.size))
+        noise = jax.random.normal(key, (n, self.size))
+        if self.covariance is None:
+            return jnp.asarray(self.mean) + jnp.asarray(self.spread) * noise
+        return jnp.asarray(self.mean) + noise @ jnp.asarray(_root(self.covariance)).T
 
 
 class UniformBox(eqx.Module):
@@ -482,7 +517,7 @@ def extent(density: Any) -> tuple[np.ndarray, np.ndarray] | None:
     if isinstance(density, Scaled):
         return extent(density.part)
     if isinstance(density, Gaussian):
-        mean, reach = np.asarray(density.mean), 4 * np.asarray(density.std)
+        mean, reach = np.asarray(density.mean), 4 * np.asarray(density.spread)
         return mean - reach, mean + reach
     if isinstance(density, UniformBox):
         return np.asarray(density.low), np.asarray(density.high)
@@ -589,6 +624,25 @@ def _check_box(low: tuple[float, ...], high: tuple[float, ...]) -> None:
         )
     if not all(a < b for a, b in zip(low, high, strict=True)):
         raise SurefootError(f"low = {low} must be below high = {high} in every entry.")
+
+
+def _check_covariance(covariance: tuple[tuple[float, ...], ...], size: int) -> None:
+    matrix = np.asarray(covariance)
+    if matrix.shape != (size, size):
+        raise SurefootError(
+            f"A mean of {size} numbers needs a covariance {(size, size)}, not {matrix.shape}."
+        )
+    if not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, rtol=1e-6, atol=0):
+        raise SurefootError(f"covariance = {covariance} must be symmetric, all of it finite.")
+    if np.linalg.eigvalsh(matrix)[0] <= 0:
+        raise SurefootError(
+            f"covariance = {covariance} must be positive definite: some direction has no variance."
+        )
+
+
+def _root(covariance: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """Its lower triangular root, in double precision, which float32 would lose where it is narrow."""
+    return np.linalg.cholesky(np.asarray(covariance))
 
 
 def _check_finite(name: str, values: tuple[float, ...]) -> None:

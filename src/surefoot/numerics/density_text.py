@@ -132,7 +132,8 @@ def _as_json(density: Any) -> dict[str, Any]:
             f"A {type(density).__name__} cannot be written down; give a function that can be imported, "
             'such as Function("python:mine.log_density").'
         )
-    return {kind: {f.name: _field(getattr(density, f.name)) for f in dataclasses.fields(density)}}
+    given = {f.name: getattr(density, f.name) for f in dataclasses.fields(density)}
+    return {kind: {name: _field(value) for name, value in given.items() if value is not None}}
 
 
 def _field(value: Any) -> Any:
