@@ -217,6 +217,38 @@ def test_values_travel_a_bootstrapped_step_a_round():
     np.testing.assert_allclose(fitted(4)[1], [0.81, 0.9, 1.0], atol=0.06)
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_critics_are_fitted_to_the_steps_of_the_last_epochs(epochs):
+    """One state whose reward is another one each epoch: what they make of it is the mean over all steps."""
+    small = SMALL | {"batch_steps": 75, "critic_steps": 400, "critic_fit": "before", "hidden": (4,)}
+    settings = lbpo.Lbpo(**small, critic_epochs=epochs)
+    state = settings.init(ROAD.task, jax.random.key(0))
+    shape, random = (ROAD.task.horizon, 3), np.random.default_rng(0)
+    seen, action, no = jnp.ones((*shape, 3)), jnp.zeros((*shape, 1)), jnp.zeros(shape, bool)
+    played = []
+    for epoch in range(5):
+        reward = random.normal(size=shape)
+        valid = np.arange(shape[0])[:, None] < random.integers(1, shape[0], size=3)
+        played.insert(0, reward[valid])
+        totals = Totals(no * 1.0, no * 1, action, action.astype(int), no * 1)
+        one = (
+            jnp.asarray(reward, jnp.float32),
+            jnp.abs(action),
+            seen,
+            ~no,
+            no,
+            no,
+            jnp.asarray(valid),
+            totals,
+        )
+        batch = Trajectories(seen, action, *one)
+        state, _ = lbpo.update(settings, state, batch, jnp.array([1.0]), ROAD.task.constraints)
+        expected = np.concatenate(played[:epochs]).mean()
+        found = state.critics.value(seen[0, 0], action[0, 0])
+        np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=str(epoch))
+    assert (state.past is None) == (epochs == 1)
+
+
 @pytest.mark.parametrize("radius", [0.01, 0.05])
 def test_a_step_that_goes_too_far_is_brought_back_and_not_halved(radius):
     """A loss that is linear in the actions, so that only the divergence can stop a step."""
@@ -496,6 +528,8 @@ def test_demonstrations_come_first_if_there_are_any():
 def test_what_does_not_fit_is_refused_in_one_line(cls):
     with pytest.raises(SurefootError, match="cost_limits = -1"):
         cls(cost_limits=(-1.0,))
+    with pytest.raises(SurefootError, match="critic_epochs = 0"):
+        cls(critic_epochs=0)
     with pytest.raises(SurefootError, match="discount = 1"):
         cls(discount=1.0)
     with pytest.raises(SurefootError, match="'mc'"):

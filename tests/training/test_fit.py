@@ -92,6 +92,9 @@ def test_actual_number_of_steps_is_recorded(world, tmp_path):
     ("options", "message"),
     [
         ({"seeds": ()}, "seeds is empty"),
+        ({"seeds": 0}, "seeds = 0 is out of range"),
+        ({"seeds": 1.5}, "say how many"),
+        ({"seeds": True}, "say how many"),
         ({"seeds": (1, 1)}, "twice"),
         ({"seeds": (-1,)}, "Seed -1"),
         ({"seeds": (2**31,)}, "Seed 2147483648"),

@@ -61,6 +61,10 @@ class Trajectories(eqx.Module):
         """The last step of an episode."""
         return (self.terminated | self.truncated) & self.valid
 
+    def beside(self, other: Trajectories) -> Trajectories:
+        """These environments and then those of ``other``, which are as many steps long."""
+        return jax.tree.map(lambda mine, others: jnp.concatenate([mine, others], axis=1), self, other)
+
 
 EPISODE_METRICS = ("return", "length", "success", "violating_steps_per_episode", "violating_episodes", "cost")
 """What :func:`episode_metrics` gives means of, in all and by constraint."""

@@ -69,7 +69,7 @@ def fit(
     *,
     demonstrations: Demonstrations | str | None = None,
     steps: int = 100_000,
-    seeds: Iterable[int] = (0,),
+    seeds: Iterable[int] | int = (0,),
     run: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     log_every: int | None = None,
@@ -90,7 +90,7 @@ def fit(
         steps: environment steps a seed (gradient steps for a learner that does not act); rounded up
             to whole blocks, the number is in the run's config. A learner with a target stops when all seeds
             have reached it.
-        seeds: different integers from 0; they are trained side by side.
+        seeds: different integers from 0, or how many (3 for 0, 1, 2); they are trained side by side.
         run: the folder to make; ``runs/NAME`` with a new name if left out.
         overwrite: replace a run that is in that folder.
         log_every: steps between two rows of metrics; chosen for 100 to 200 rows if left out.

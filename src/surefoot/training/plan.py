@@ -15,7 +15,7 @@ import numpy as np
 from surefoot.algorithms import name_of
 from surefoot.data import demonstrations as sets
 from surefoot.data.demonstrations import Demonstrations
-from surefoot.errors import SurefootError
+from surefoot.errors import SurefootError, check_range
 from surefoot.training.reward_io import load_reward
 from surefoot.training.run import Run, atomic_write, learner_from, options_of
 from surefoot.worlds import describe, from_description
@@ -112,8 +112,13 @@ def _block_size(iterations: int) -> int:
     return min(range(low, high + 1), key=lambda size: (-iterations % size, size))
 
 
-def checked_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """The seeds, if they can be used."""
+def checked_seeds(seeds: Iterable[int] | int) -> tuple[int, ...]:
+    """The seeds, if they can be used; a number stands for the first so many."""
+    if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):
+        check_range("seeds", int(seeds), low=1)
+        seeds = range(int(seeds))
+    if not isinstance(seeds, Iterable):
+        raise SurefootError(f"seeds = {seeds!r}: say how many (5), or which, such as (0, 3, 7).")
     seeds = tuple(seeds)
     if not seeds:
         raise SurefootError("seeds is empty; give at least one, such as seeds=(0,).")

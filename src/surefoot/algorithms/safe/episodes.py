@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from surefoot.data.trajectories import Trajectories
+from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.errors import SurefootError
 from surefoot.task import Task
 from surefoot.worlds.world import Acts, Episodes, World
@@ -96,6 +96,29 @@ def check_memory(task: Task, batch_steps: int, hidden: Sequence[int]) -> None:
 def collect(policy: Acts, world: World, episodes: int, key: PRNGKeyArray) -> tuple[World, Trajectories]:
     """``episodes`` whole episodes from fresh starts, ``[horizon, episodes]``, with padding not ``valid``."""
     return world.collect(policy, Episodes(episodes), key)
+
+
+def no_episodes(task: Task, episodes: int) -> Trajectories:
+    """Room for so many whole episodes of continuous actions, all of it padding: ``[horizon, episodes]``."""
+    shape = (task.horizon or 0, episodes)
+
+    def zeros(*more: int, dtype: Any = jnp.float32) -> Array:
+        return jnp.zeros(shape + more, dtype)
+
+    observation, costs = zeros(task.observation.size), len(task.constraints)
+    no, none = zeros(dtype=bool), zeros(dtype=jnp.int32)
+    return Trajectories(
+        observation=observation,
+        action=zeros(getattr(task.action, "size", 1)),
+        reward=zeros(),
+        cost=zeros(costs),
+        next_observation=observation,
+        terminated=no,
+        truncated=no,
+        success=no,
+        valid=no,
+        totals=Totals(zeros(), none, zeros(costs), zeros(costs, dtype=jnp.int32), none),
+    )
 
 
 def weights(batch: Trajectories) -> Float[Array, "time envs"]:

@@ -49,6 +49,7 @@ from surefoot.algorithms.safe.episodes import (
     flat,
     limits_of,
     mean_costs,
+    no_episodes,
     weights,
 )
 from surefoot.algorithms.safe.policy_step import Moved, trust_region_step
@@ -78,6 +79,9 @@ class State(eqx.Module):
     epoch: Int[Array, ""]
     recoveries: Int[Array, ""]
     """Epochs so far in which the policy was not safe."""
+    past: Trajectories | None
+    """Episodes of earlier epochs, the latest first, to which the critics are fitted as well; ``valid``
+    nowhere at first."""
 
 
 Some = TypeVar("Some", bound=State)
@@ -127,6 +131,9 @@ class Lbpo(eqx.Module):
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
+    critic_epochs: int = 1
+    """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
+    episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
     """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
@@ -194,7 +201,7 @@ def update(
         safe=lambda action: recovering(eps) | within(critics, observation, weight, here, action, eps),
     )
     state, errors = fit_after(settings, state, batch, weight, errors)
-    state = advance(state, moved, recovering(eps))
+    state = advance(state, batch, moved, recovering(eps))
     price = jnp.where(eps > 0, prices(settings, eps), 0.0)
     report = reported(state, moved, recovering(eps), eps, costs, limits, errors, names)
     return state, {**report, **by_constraint("barrier_weight", price, names)}
@@ -265,6 +272,9 @@ def fit(
 ) -> tuple[Some, Float[Array, " signals"]]:
     """``steps`` of regression of Q_R and the Q_C; also their mean squared errors."""
     trace = 1.0 if settings.targets == "mc" else settings.trace
+    if state.past is not None:
+        batch = batch.beside(state.past)
+        weight = weights(batch).reshape(-1)
     # Which transitions share a step needs no seed of its own: they are other ones with every seed.
     key = jax.random.fold_in(jax.random.key(0), state.epoch)
 
@@ -354,8 +364,10 @@ def within(
 def create_state(method: str, settings: Any, task: Task, key: PRNGKeyArray) -> State:
     """Fresh networks, once it is clear that the task has what the method needs."""
     limits_of(method, task, settings.cost_limits)
-    episodes_of(method, task, settings.batch_steps)
+    episodes = episodes_of(method, task, settings.batch_steps)
     check_memory(task, settings.batch_steps, (*settings.hidden, *settings.critic_hidden))
+    if settings.critic_epochs > 1:
+        check_memory(task, settings.critic_epochs * settings.batch_steps, ())
     key_policy, key_critics = jax.random.split(key)
     policy = BoundedGaussianPolicy.create(
         task, settings.hidden, key_policy, std=settings.exploration, activation="relu"
@@ -363,7 +375,9 @@ def create_state(method: str, settings: Any, task: Task, key: PRNGKeyArray) -> S
     critics = Critics.create(task, settings.critic_hidden, key_critics, form=settings.critic_action)
     zero = jnp.zeros((), jnp.int32)
     optimiser = fitting.optimiser(settings.critic_learning_rate).init(eqx.filter(critics, eqx.is_array))
-    return State(policy, critics, optimiser, zero, zero)
+    earlier = settings.critic_epochs - 1
+    past = no_episodes(task, earlier * episodes) if earlier else None
+    return State(policy, critics, optimiser, zero, zero, past)
 
 
 def started(state: Some, policy: Any, critics: Any) -> Some:
@@ -372,12 +386,17 @@ def started(state: Some, policy: Any, critics: Any) -> Some:
     return eqx.tree_at(lambda s: (s.policy, s.critics), state, given)
 
 
-def advance(state: Some, moved: Moved, recovery: Bool[Array, ""]) -> Some:
-    """With the moved policy, and one epoch more."""
+def advance(state: Some, batch: Trajectories, moved: Moved, recovery: Bool[Array, ""]) -> Some:
+    """With the moved policy, and one epoch more, whose episodes take the place of the oldest."""
+    past = state.past
+    if past is not None:
+        kept = past.reward.shape[1]
+        past = jax.tree.map(lambda x: x[:, :kept], batch.beside(past))
     return eqx.tree_at(
-        lambda s: (s.policy, s.epoch, s.recoveries),
+        lambda s: (s.policy, s.epoch, s.recoveries, s.past),
         state,
-        (moved.policy, state.epoch + 1, state.recoveries + recovery),
+        (moved.policy, state.epoch + 1, state.recoveries + recovery, past),
+        is_leaf=lambda x: x is None,
     )
 
 
@@ -411,6 +430,7 @@ def check_settings(settings: Any) -> None:
     for name in ("batch_steps", "critic_steps"):
         check_range(name, getattr(settings, name), low=1)
     check_range("critic_rounds", settings.critic_rounds, low=1, high=settings.critic_steps)
+    check_range("critic_epochs", settings.critic_epochs, low=1)
     for name in ("exploration", "radius", "critic_learning_rate"):
         check_range(name, getattr(settings, name), low=0, open_low=True)
     check_range("damping", settings.damping, low=0)

@@ -105,6 +105,9 @@ class SafeStart(eqx.Module):
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
+    critic_epochs: int = 1
+    """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
+    episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
     """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
@@ -136,7 +139,7 @@ class SafeStart(eqx.Module):
             )
         made = create_state("safe-start", self, task, key)
         zero = jnp.zeros((), jnp.int32)
-        state = State(made.policy, made.critics, made.optimiser, made.epoch, made.recoveries, zero)
+        state = State(made.policy, made.critics, made.optimiser, made.epoch, made.recoveries, made.past, zero)
         if demonstrations is None:
             return state
         policy = clone(self, state.policy, demonstrations.observations, demonstrations.actions)
@@ -193,7 +196,7 @@ def update(
         state.policy, observation, weight, loss, radius=settings.radius, damping=settings.damping
     )
     state, errors = fit_after(settings, state, batch, weight, errors)
-    state = advance(state, moved, jnp.any(high))
+    state = advance(state, batch, moved, jnp.any(high))
     state = eqx.tree_at(lambda s: s.calm, state, jnp.where(jnp.any(high), 0, state.calm + 1))
     eps = budget("mixed", limits, costs, settings.discount, batch.reward.shape[0])
     report = reported(state, moved, jnp.any(high), eps, costs, limits, errors, names)

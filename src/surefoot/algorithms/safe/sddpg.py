@@ -100,6 +100,9 @@ class Sddpg(eqx.Module):
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
+    critic_epochs: int = 1
+    """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
+    episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
     """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
@@ -168,7 +171,7 @@ def update(
         lambda: project(settings, state.policy, wanted.policy, critics, observation, weight, eps),
     )
     state, errors = fit_after(settings, state, batch, weight, errors)
-    state = advance(state, moved, jnp.any(broken))
+    state = advance(state, batch, moved, jnp.any(broken))
     return state, reported(state, moved, jnp.any(broken), eps, costs, limits, errors, names)
 
 
