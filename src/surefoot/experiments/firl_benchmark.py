@@ -11,7 +11,9 @@ At ``paper`` the settings are those of the published code. Where its text differ
   an iteration      5000 steps with as many updates (the text has ten episodes)
   the numbers       of the final policy, sampled actions (the paper: the mean of the last tenth of the run)
   AIRL              with the right log-density of an action, and one update in every ten steps; the published
-                    row came from another log-density and one update in 500 to 1000 steps
+                    row came from another log-density and one update in 500 to 1000 steps. Its falls are
+                    absorbing: where they end the episode it learns to fall, since its reward comes to
+                    about -10 wherever the agent goes, and nothing is paid after a fall
   BC                on all pairs, shuffled, with the likelihood of the squashed action; the published code's
                     batches of 1000 leave nothing of a single trajectory, so that it was never trained. The
                     cells ``untrained`` show this: fresh networks, beside the published row of BC.
@@ -198,6 +200,8 @@ AIRL: dict[str, Any] = {
     "updates_per_step": 0.1,
     "learning_starts": 5_000,
 }
+ABSORBING = {"absorbing": True}
+"""World of AIRL: an episode goes on after a fall."""
 BC: dict[str, Any] = {"learning_rate": 1e-3, "batch_size": 256, "steps_per_iteration": 100}
 
 
@@ -311,7 +315,7 @@ def cell(scale: str, task: str, n: int, method: str) -> Cell:
         setting=setting(task, n),
         environment=about.environment,
         options=options,
-        world={"envs": 10},
+        world={"envs": 10, **ABSORBING} if algorithm == "airl" else {"envs": 10},
         demonstrations=about.demonstrations,
         first=n,
         steps=steps,

@@ -278,7 +278,8 @@ def _head(records: Sequence[Record], scale: str) -> str:
         "Two of the published rows came from defects. BC was trained in batches of 1000 pairs of which only "
         "full ones counted, so one trajectory of 999 pairs trained nothing, and its likelihood was not that "
         "of the squashed action. AIRL used a wrong log-density of actions and one update in 500 to 1000 "
-        "steps. Here both are done right and stand beside the published numbers.",
+        "steps. Here both are done right and stand beside the published numbers. AIRL is trained where falls "
+        "are absorbing; where they end the episode, as for the other methods, it learned to fall at once.",
         extent(records, scale),
         records=records,
         scale=scale,

@@ -7,7 +7,8 @@ too; where ``firl-benchmark`` has finished them at the same scale, their runs ar
 The reward is that of the last iteration. The published code chose one by hand among those saved whenever the
 return by the **true** reward set a record; nothing here looks at the true reward before the end.
 
-SAC has the settings of the experts. What is cut at ``laptop``: one seed, 64 x 64, 400,000 steps, 300,000 of
+SAC has the settings of the experts, and the world of the cell whose reward it has: on AIRL's a fall is
+absorbing. What is cut at ``laptop``: one seed, 64 x 64, 400,000 steps, 300,000 of
 the Ant (the code has 1 million for the Hopper and 3 million for the others); RKL, JS and AIRL on the Hopper
 only.
 """
@@ -128,7 +129,7 @@ def _retrained(scale: str, task: str, method: str, source: Cell) -> Cell:
         group=RETRAINED,
         environment=TASKS[task].environment,
         options=SAC | {"hidden": [64, 64]} | dict(at.options),
-        world={"envs": 10},
+        world=source.world,
         steps=at.steps[task],
         seeds=tuple(range(at.seeds)),
         episodes=at.episodes,
