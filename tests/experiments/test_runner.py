@@ -334,6 +334,16 @@ def test_pack_leaves_checkpoints_out(program, make):
     assert json.loads(Path("copy/.cells/s/a.json").read_text())["record"]
 
 
+def test_pack_takes_the_newest_checkpoint_where_a_cell_starts_from_it(program, make):
+    run(make(a={}), "smoke", progress=False)
+    old, new = (RUNS / f"s/a/checkpoints/{i}.safetensors" for i in (10, 20))
+    for path in (old, new):
+        path.write_bytes(b"")
+    unpack(pack(Place(RUNS, "s/a"), checkpoint=True), Path("copy"))
+    found = [path.name for path in Path("copy/s/a/checkpoints").iterdir()]
+    assert len(found) == 1 and int(found[0].partition(".")[0]) >= 20
+
+
 def test_ray_that_is_not_there():
     pytest.importorskip("ray")
     with pytest.raises(SurefootError, match=r"No Ray cluster at '127.0.0.1:1'.*ray start --head"):

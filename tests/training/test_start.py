@@ -1,5 +1,7 @@
 """Training that starts from another run: policy, critics, resume, and what cannot be a start."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +71,52 @@ def test_a_safe_start_stops_at_its_target_or_learns_on(tmp_path):
     cost = run.metrics()["cost/distance"][-1]
     (line,) = run.warnings()
     assert f"not reached in 80 steps: distance costs {cost:.3g} an episode, target 0.1; give more" in line
+
+
+@pytest.mark.parametrize("kind", ["lbpo", "ppo-lagrangian"])
+def test_a_run_needs_nothing_of_its_start_once_it_has_begun(world, tmp_path, monkeypatch, kind):
+    start = sf.fit(
+        sf.SafeStart(**TINY, target_cost=2.0), world, steps=40, run=tmp_path / "start", progress=False
+    )
+    learner = {
+        "lbpo": sf.Lbpo(**TINY),
+        "ppo-lagrangian": sf.PpoLagrangian(batch_steps=40, minibatch=20, passes=1, hidden=(3,)),
+    }[kind]
+
+    def train(name):
+        return sf.fit(learner, world, steps=80, run=tmp_path / name, start=start.path, progress=False)
+
+    whole = train("whole").metrics()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("surefoot.training.engine.Compiled.run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train("killed")
+    run = Run(tmp_path / "killed")
+    assert [path.stem for path in run.checkpoints()] == ["0"] and not run.finished
+    np.testing.assert_allclose(
+        load_policy(run.path).mode(SEEN), load_policy(start.path).mode(SEEN), atol=1e-6
+    )
+    shutil.rmtree(start.path)
+    resumed = sf.resume(run.path, progress=False)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(resumed.metrics()[name], values, err_msg=name)
+    assert sf.resume(run.path, steps=120, progress=False).steps == 120
+    assert restore(run.path).iteration == 3
+
+
+def test_a_run_whose_critics_are_lost_is_no_start(world, tmp_path):
+    start = sf.fit(
+        sf.SafeStart(**TINY, target_cost=2.0), world, steps=40, run=tmp_path / "start", progress=False
+    )
+    shutil.rmtree(start.path / "checkpoints")
+    with pytest.raises(SurefootError, match=r"critics are lost; start from its policy alone: .*policy"):
+        sf.fit(sf.Lbpo(**TINY), world, steps=40, run=tmp_path / "a", start=start.path, progress=False)
+    policy = start.path / "policy"
+    assert sf.fit(sf.Lbpo(**TINY), world, steps=40, run=tmp_path / "b", start=policy, progress=False).finished
 
 
 def test_ppo_starts_from_a_policy_of_any_size_and_resumes(world, controller, tmp_path):

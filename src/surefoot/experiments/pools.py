@@ -27,7 +27,7 @@ from surefoot.errors import SurefootError
 from surefoot.experiments import Cell
 from surefoot.experiments.results import versions
 from surefoot.experiments.worker import CORES, Place
-from surefoot.training.run import atomic_write, write_json
+from surefoot.training.run import atomic_write, checkpoints_of, write_json
 
 PROGRAM = ("-m", "surefoot.experiments.worker")
 """What Python runs for a cell."""
@@ -43,6 +43,8 @@ class Job:
     place: Place
     command: str
     fresh: bool = False
+    begins_others: bool = False
+    """Whether another cell starts from its critics, so that its newest checkpoint goes where its files go."""
 
     def plan(self) -> dict[str, Any]:
         """What :mod:`surefoot.experiments.worker` reads."""
@@ -51,6 +53,7 @@ class Job:
             "runs": str(self.place.runs.resolve()),
             "command": self.command,
             "fresh": self.fresh,
+            "begins_others": self.begins_others,
         }
 
 
@@ -226,7 +229,8 @@ class Ray:
         token = uuid.uuid4().hex
         atomic_write(job.place.state.with_suffix(".token"), token.encode())
         source = job.cell.source
-        given = None if source is None else pack(job.place.of(source))
+        wanted = takes_critics(job.cell)
+        given = None if source is None else pack(job.place.of(source), checkpoint=wanted)
         version = versions()["surefoot"]
         reference = self._remote.remote(job.plan(), token, self._variables, version, PROGRAM, given)
         self._running[reference] = job
@@ -314,18 +318,24 @@ def run_remotely(
     return {
         "code": result.code,
         "message": result.message,
-        "files": None if shared or result.code else pack(place),
+        "files": None if shared or result.code else pack(place, checkpoint=plan["begins_others"]),
     }
 
 
-def pack(place: Place) -> bytes:
-    """A tar archive of the cell's files, without checkpoints, which only that machine needs."""
+def takes_critics(cell: Cell) -> bool:
+    """Whether the cell starts from the critics of its source, which only a checkpoint of that holds."""
+    return bool(cell.takes.get("start", {}).get("critics"))
+
+
+def pack(place: Place, *, checkpoint: bool = False) -> bytes:
+    """A tar archive of the cell's files; of the checkpoints the newest at most, if ``checkpoint``."""
+    kept = checkpoints_of(place.run)[:1] if checkpoint else []
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         # The state last: it says that the cell is finished.
         for path in [*sorted(place.run.rglob("*")), place.log, place.state]:
             inside = path.relative_to(place.runs)
-            if path.is_file() and "checkpoints" not in inside.parts:
+            if path.is_file() and ("checkpoints" not in inside.parts or path in kept):
                 archive.add(path, arcname=str(inside))
     return buffer.getvalue()
 

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 from surefoot.errors import SurefootError, unknown
 from surefoot.experiments import EXPERT, UNTRAINED, Cell, Experiment, experiment
 from surefoot.experiments.identity import digests
-from surefoot.experiments.pools import Job, Pool, Processes, Ray, Result
+from surefoot.experiments.pools import Job, Pool, Processes, Ray, Result, takes_critics
 from surefoot.experiments.results import Record, merge, read_json, read_summary
 from surefoot.experiments.worker import Place, finished, locked
 from surefoot.training.run import write_json
@@ -89,7 +89,9 @@ def run(
     chosen = experiment_.at(scale, tuple(only))
     cells = with_sources(chosen)
     again = {cell.name for cell in chosen} if fresh else set()
-    everything = [cell.name for cell in experiment_.cells(scale)]
+    whole = experiment_.cells(scale)
+    everything = [cell.name for cell in whole]
+    starts = {cell.source.name for cell in whole if cell.source and takes_critics(cell)}
     check(cells)
     summary = Path(out) / experiment_.name / scale / "summary.json"
     if summary.exists():
@@ -101,7 +103,7 @@ def run(
     failed = {state.cell.name: state.problem for state in states if state.problem}
     old = [state.record for state in states if state.record and state.cell.name not in again]
     todo = [
-        Job(state.cell, state.place, command, state.cell.name in again)
+        Job(state.cell, state.place, command, state.cell.name in again, state.cell.name in starts)
         for state in states
         if not state.problem and (state.cell.name in again or not state.record)
     ]
@@ -153,7 +155,7 @@ def _work(
             elif result.lost and tries.get(cell, 0) < RETRIES:
                 tries[cell] = tries.get(cell, 0) + 1
                 # Not fresh: what the lost process saved is from this very call.
-                todo.appendleft(Job(job.cell, job.place, job.command))
+                todo.appendleft(replace(job, fresh=False))
                 show.lost(job, result)
             else:
                 failed[cell] = result.message or "it ended without a record"

@@ -104,8 +104,8 @@ def fit(
         source: where the demonstrations can be loaded from again; their name if left out. A set that
             cannot be loaded again is copied into the run folder.
         start: a run, or a policy folder, whose policy of the first seed all seeds start from, together with
-            its critics where the learner takes them; for learners with ``start_from``. It must stay where
-            it is until this run is finished.
+            its critics where the learner takes them; for learners with ``start_from``. The run has its own
+            copy from its first moment on, a checkpoint.
 
     Raises:
         SurefootError: anything that the caller gave does not fit; training diverged (the last good
@@ -197,8 +197,7 @@ def resume(
     world = same_world(run, world)
     demonstrations = reload_demonstrations(run)
     check_demonstrations(learner, world, demonstrations, run.config["world"])
-    given = starting_point(learner, run.config.get("start"))
-    engine = engine_for(learner, world, demonstrations, run.seeds, plan.block, given)
+    engine = engine_for(learner, world, demonstrations, run.seeds, plan.block, _start_of(learner, run))
     run.lengthen(plan)  # last, so that a run that cannot go on stays as it was
     with locked(run.path):
         return _train(run, engine, plan, show=progress)
@@ -213,8 +212,8 @@ def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: A
     run = path if isinstance(path, Run) else Run(path)
     learner = same_learner(run.config, learner)
     world = same_world(run, world)
-    given = starting_point(learner, run.config.get("start"))
-    engine = engine_for(learner, world, reload_demonstrations(run), run.seeds, run.config["block"], given)
+    demonstrations, given = reload_demonstrations(run), _start_of(learner, run)
+    engine = engine_for(learner, world, demonstrations, run.seeds, run.config["block"], given)
     found = _newest(run, engine)
     if found is None:
         raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `surefoot resume {run.path}`.")
@@ -236,14 +235,23 @@ class Restored:
 
 
 def starting_point(learner: Any, path: str | os.PathLike[str] | None) -> tuple[Any, Any] | None:
-    """Policy and critics (``None`` if there are none) of the first seed of a run, or of a policy folder."""
+    """Policy and critics (``None`` if there are none) of the first seed of a run, or of a policy folder.
+
+    Raises :class:`SurefootError` for a learner that starts from nothing, and for a run without checkpoints,
+    whose critics are lost.
+    """
     if path is None:
         return None
     if not hasattr(learner, "start_from"):
         raise SurefootError(f"{name_of(learner)} cannot start from another run; leave out --from.")
     policy = policy_io.revive(policy_io.load_policy(path))
-    if not os.path.isdir(os.path.join(path, "checkpoints")):
+    if not os.path.exists(os.path.join(path, "config.json")):
         return policy, None
+    if not Run(path).checkpoints():
+        raise SurefootError(
+            f"The run {path} has no checkpoint, so its critics are lost; start from its policy alone: "
+            f"{os.path.join(path, 'policy')}."
+        )
     restored = restore(path)
     critics = getattr(
         restored.state[0] if isinstance(restored.state, list) else restored.state, "critics", None
@@ -251,6 +259,18 @@ def starting_point(learner: Any, path: str | os.PathLike[str] | None) -> tuple[A
     if not isinstance(restored.state, list):  # the seeds are the first axis
         critics = jax.tree.map(lambda x: x[0], critics)
     return policy, critics
+
+
+def _start_of(learner: Any, run: Run) -> tuple[Any, Any] | None:
+    """What ``run`` was given to start from, so that its state can be built.
+
+    Once it has a checkpoint, which holds all of that, its own policy says what sizes the networks have: the
+    run that it started from may be gone by then, or be another one.
+    """
+    start = run.config.get("start")
+    if start is None or not run.checkpoints() or not (run.path / "policy").exists():
+        return starting_point(learner, start)
+    return policy_io.revive(policy_io.load_policy(run.path)), None
 
 
 # Training ----------------------------------------------------------------------------------------------
@@ -267,6 +287,8 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
             for about, sentence in cautions.items():
                 log.warn_once(about, sentence)
             guard = Guard(run, engine, plan, tree, log.columns)
+            if not done and run.config.get("start") is not None and not run.checkpoints():
+                _save(run, engine, tree, done, log)  # from now on it needs nothing of that other run
             saved = time.monotonic()
             finished = done >= plan.iterations
             while not finished:

@@ -174,11 +174,16 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint files, newest first."""
-        found = (self.path / "checkpoints").glob("*.safetensors")
-        return sorted((p for p in found if p.stem.isdigit()), key=iteration_of, reverse=True)
+        return checkpoints_of(self.path)
 
     def __repr__(self) -> str:
         return f"Run('{self.path}')"
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """Checkpoint files of the run ``folder``, newest first."""
+    found = (folder / "checkpoints").glob("*.safetensors")
+    return sorted((path for path in found if path.stem.isdigit()), key=iteration_of, reverse=True)
 
 
 def iteration_of(checkpoint: Path) -> int:
