@@ -539,6 +539,8 @@ def test_what_does_not_fit_is_refused_in_one_line(cls):
         learner.init(Constant(continuous=True).task, key)
     with pytest.raises(SurefootError, match="gives no limit"):
         learner.init(replace(ROAD.task, limits=(0.0,)), key)
+    with pytest.raises(SurefootError, match="is not finite; give one"):
+        learner.init(replace(ROAD.task, limits=(float("inf"),)), key)
     two = replace(ROAD.task, constraints=("a", "b", "c"), limits=(1.0, 1.0, 1.0))
     with pytest.raises(SurefootError, match="2 numbers for 3 constraints"):
         cls(batch_steps=500, cost_limits=(1.0, 1.0)).init(two, key)

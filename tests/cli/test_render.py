@@ -76,6 +76,14 @@ def test_an_environment_of_ones_own_in_jax_cannot_be_drawn(surefoot, tmp_path):
     assert done.code == 2 and "training.tiny.Walk, is written in JAX and cannot be drawn" in done.err
 
 
+def test_a_world_without_a_name_cannot_be_drawn(surefoot, tmp_path):
+    config = {"learner": {"name": "sac", "options": {}}, "seeds": [0], "steps": 8, "iterations": 1}
+    world = {"id": None, "envs": 1, "options": {}}
+    Run.create(tmp_path / "own", config | {"world": world})
+    done = surefoot("render", "own")
+    assert done.code == 2 and "was made by a function that cannot be found again" in done.err
+
+
 class Blink(gymnasium.Env):
     """Black and white in turn, for five steps."""
 

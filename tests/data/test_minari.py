@@ -564,6 +564,7 @@ def test_what_plain_arrays_may_leave_out(tmp_path):
         ({"constraints": np.array(["zone"])}, "costs has shape"),
         ({"observations": np.zeros((0, 3)), "actions": np.zeros(0), "costs": None}, "holds no steps"),
         ({"costs": np.zeros(0)}, "44 steps, but no costs"),
+        ({"actions": np.array(["up"] * 44)}, "'actions' of"),
     ],
 )
 def test_wrong_plain_arrays_are_named(tmp_path, changes, words):

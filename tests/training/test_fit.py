@@ -282,8 +282,14 @@ def test_a_run_that_is_all_warm_up_says_so(world, tmp_path, capfd, monkeypatch):
     also_record(monkeypatch, warm_up=40)
     quick(world, tmp_path / "short", steps=40)
     assert "the 40 steps of this run are all warm-up (40), so nothing is learned" in capfd.readouterr().err
+    also_record(monkeypatch, learning_starts=47)
     quick(world, tmp_path / "longer", steps=48)
     assert "warm-up" not in capfd.readouterr().err
+    also_record(monkeypatch, learning_starts=48)
+    quick(world, tmp_path / "later", steps=48)
+    assert "all warm-up (48), so nothing is learned; give more --steps, or a smaller --learning-starts" in (
+        capfd.readouterr().err
+    )
 
 
 def stop_after(monkeypatch, blocks, number=signal.SIGINT, times=1):

@@ -118,6 +118,11 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     from surefoot.training.policy_io import load_policy
 
     described = run.config["world"]
+    if not described["id"]:
+        raise SurefootError(
+            f"The environment of {run.path} was made by a function that cannot be found again, so it cannot "
+            "be drawn; put the function into a module, and train with --env python:MODULE.FUNCTION."
+        )
     if described["id"] in GYMNASIUM and not is_simulated(
         described["id"]
     ):  # its form for Gymnasium draws itself

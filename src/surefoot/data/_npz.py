@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ def read(path: Path) -> dict[str, Any]:
     for key, meaning in REQUIRED.items():
         if key not in arrays:
             raise SurefootError(f"'{path}' has no array '{key}' ({meaning}).")
+    for key, array in arrays.items():
+        if key != "constraints" and array.dtype.kind not in "biuf":
+            raise SurefootError(f"The array '{key}' of '{path}' holds {array.dtype}, not numbers.")
     observations, actions = arrays["observations"], arrays["actions"]
     if observations.ndim != 2 or actions.ndim not in (1, 2) or len(observations) != len(actions):
         raise SurefootError(
@@ -92,7 +96,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             return {key: file[key] for key in file.files}
     except SurefootError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())[:120]
         if "allow_pickle" in reason:
             reason = "it holds Python objects, which are never unpickled; save plain arrays"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -140,7 +141,16 @@ def read_tables(path: Any) -> dict[str, EpisodeTable]:
             return {prefix: EpisodeTable.from_arrays(file, prefix) for prefix in prefixes}
     except FileNotFoundError:
         raise SurefootError(f"There is no {path}; run `surefoot evaluate` on the run first.") from None
-    except (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        IndexError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise SurefootError(f"{path} is damaged ({error}); run `surefoot evaluate` again.") from None
 
 

@@ -16,7 +16,7 @@ from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.evaluation import episodes as tables_of
 from surefoot.evaluation.episodes import EpisodeTable, summarise
 from surefoot.evaluation.safety import ENOUGH, Evidence, evidence, limits_of, while_training
-from surefoot.evaluation.statistics import Estimate
+from surefoot.evaluation.statistics import RATES, Estimate
 from surefoot.task import Box, Task
 from surefoot.training.metrics import faults
 from surefoot.training.run import Run, atomic_write, iteration_of, write_json
@@ -495,9 +495,6 @@ def summary_cell(
     }
 
 
-_PERCENT = ("success", "violating_episodes", "violating_policies", "way_left", "training_unsafe_epochs")
-
-
 def base_name(name: str) -> str:
     """The metric without prefixes and constraint: ``test_success`` is ``success``, ``cost/zone`` ``cost``."""
     return name.removeprefix("greedy_").removeprefix("test_").partition("/")[0]
@@ -505,7 +502,7 @@ def base_name(name: str) -> str:
 
 def is_rate(name: str) -> bool:
     """Whether a metric is a share, to be shown in percent."""
-    return base_name(name) in _PERCENT
+    return base_name(name) in RATES
 
 
 def texts(name: str, value: Estimate) -> tuple[str, str]:

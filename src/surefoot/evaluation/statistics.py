@@ -32,6 +32,11 @@ Groups = Sequence[Any] | np.ndarray
 """One array of numbers a seed: a list of arrays ``[episodes]``, or one array ``[seeds, ...]``."""
 
 _CHUNK = 2_000_000  # numbers drawn at once by the bootstrap, about 16 MB
+RATES = (
+    "success", "violating_episodes", "violating_policies", "unsafe_epochs", "training_unsafe_epochs",
+    "way_left",
+)  # fmt: skip
+"""Metrics that are shares, shown in percent."""
 
 
 @dataclass(frozen=True)

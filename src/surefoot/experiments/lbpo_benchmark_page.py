@@ -76,7 +76,8 @@ def _end(record: Record, name: str) -> float:
 
 
 def _over(values: Sequence[float]) -> Estimate | None:
-    return bootstrap_iqm(np.array(values)[:, None]) if values else None
+    known = np.array([value for value in values if np.isfinite(value)])
+    return bootstrap_iqm(known[:, None]) if len(known) else None
 
 
 # Claims ---------------------------------------------------------------------------------------------

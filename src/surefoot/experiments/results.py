@@ -14,7 +14,7 @@ from typing import Any
 
 from surefoot import __version__
 from surefoot.errors import SurefootError
-from surefoot.evaluation.statistics import Estimate
+from surefoot.evaluation.statistics import RATES, Estimate
 from surefoot.training import run
 
 Record = dict[str, Any]
@@ -222,10 +222,6 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     return "\n".join([line(head), line(["---"] * len(head)), *map(line, rows)])
-
-
-RATES = ("success", "violating_episodes", "violating_policies", "unsafe_epochs", "way_left")
-"""Metrics that are shares, shown in percent."""
 
 
 def show(name: str, value: Estimate | None) -> str:

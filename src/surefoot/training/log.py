@@ -27,12 +27,13 @@ class Log:
         self._board = TensorBoard(run.path, run.seeds, done * plan.steps_per_iteration)
         if not run.config["task"]["constraints"]:
             display.warn(f"{run.config['task']['name']} reports no cost, so violations cannot be measured.")
-        warm_up = run.config["learner"]["options"].get("warm_up", 0)
-        if warm_up >= plan.steps:
-            display.warn(
-                f"the {plan.steps:,} steps of this run are all warm-up ({warm_up:,}), so nothing is learned; "
-                "give more --steps, or a smaller --warm-up."
-            )
+        for name in ("warm_up", "learning_starts"):
+            first = run.config["learner"]["options"].get(name, 0)
+            if first >= plan.steps:
+                display.warn(
+                    f"the {plan.steps:,} steps of this run are all warm-up ({first:,}), so nothing is "
+                    f"learned; give more --steps, or a smaller --{name.replace('_', '-')}."
+                )
 
     def __enter__(self) -> Self:
         return self

@@ -53,6 +53,12 @@ def limits_of(method: str, task: Task, given: tuple[float, ...] | None) -> tuple
             f"'{names[limits.index(min(limits))]}'; give one with --cost-limits 25 (cost of an episode), or "
             "--cost-limits 0 if you mean it."
         )
+    if given is None and not all(map(math.isfinite, limits)):
+        name = names[[math.isfinite(limit) for limit in limits].index(False)]
+        raise SurefootError(
+            f"{method} needs a cost limit, but that of '{task.name}' for the cost '{name}' is not finite; "
+            "give one with --cost-limits 25 (cost of an episode)."
+        )
     return tuple(map(float, limits if len(limits) == len(names) else limits * len(names)))
 
 
