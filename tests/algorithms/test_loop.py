@@ -268,6 +268,8 @@ def test_it_learns_in_a_compiled_world_and_is_exported_and_evaluated(tmp_path: P
     assert planned.metrics["return"].estimate > -1.2
     assert planned.metrics["return"].estimate != acted.metrics["return"].estimate
     assert any("planner" in note for note in planned.notes) and any("actor" in note for note in acted.notes)
+    with pytest.raises(SurefootError, match="acts by planning, which has no mode 'greedy'"):
+        evaluate(run, mode="greedy", out=False, world=world)
 
 
 def test_resuming_gives_the_same_bits_the_planners_memory_included(tmp_path: Path) -> None:

@@ -137,6 +137,11 @@ def evaluate(
 
     _check(episodes, mode, tail)
     run = run if isinstance(run, Run) else Run(run)
+    if mode == "greedy" and not actor and _plans(run):
+        raise SurefootError(
+            f"{run.path} acts by planning, which has no mode 'greedy'; leave it out, or play the actor alone "
+            "(--actor)."
+        )
     enable_compilation_cache()
     if world is None:
         world = worlds.from_description(run.config["world"])
