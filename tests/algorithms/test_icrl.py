@@ -19,6 +19,7 @@ from surefoot.algorithms.imitation.icrl import (
 )
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError
+from surefoot.worlds.jax_world import JaxWorld
 
 QUICK = Icrl(
     forward_updates=5,
@@ -231,6 +232,17 @@ def test_continuous_actions():
     mode = jax.vmap(lambda s: s.forward.networks.policy.mode(jnp.zeros(1))[0])(state)
     assert np.all(mode < 0.35)
     assert np.isfinite(np.asarray(metrics["zeta_nominal"])).all()
+
+
+def test_a_reward_may_be_any_function():
+    world = sf.relabel(
+        JaxWorld.create(ring_road.RingRoad(), 4, jax.random.key(0)), lambda state: state[..., 3]
+    )
+    learner = eqx.tree_at(lambda x: (x.batch_steps, x.forward_updates), QUICK, (100, 2))
+    state = learner.init(world.task, jax.random.key(1), demonstrations=ring_road.demonstrations())
+    state, world, metrics = learner.iteration(state, world, jax.random.key(2))
+    assert int(state.outer) == 1
+    assert np.isfinite(float(metrics["learned_cost"]))
 
 
 def test_runs_on_gymnasium():

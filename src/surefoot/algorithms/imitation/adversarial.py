@@ -28,6 +28,7 @@ from surefoot.algorithms.imitation.discriminator import Discriminator, Network
 from surefoot.algorithms.imitation.matching import Expert
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rl import sac
+from surefoot.algorithms.rounds import in_rounds
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
@@ -192,7 +193,7 @@ def iteration(method: Any, state: State, world: World, key: PRNGKeyArray) -> tup
         return state, world, played | metrics
 
     rounds = method.steps_per_iteration // method.steps_per_round
-    state, world, metrics = matching.in_rounds(one, state, world, key_rounds, rounds)
+    state, world, metrics = in_rounds(one, state, world, key_rounds, rounds)
     if method.trajectories:
         _, batch = world.collect(method.policy(state), Episodes(method.trajectories), key_roll)
         metrics |= episode_metrics(batch, world.task.constraints)

@@ -49,6 +49,7 @@ from surefoot.algorithms.imitation.discriminator import Discriminator
 from surefoot.algorithms.imitation.matching import Expert
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rl import sac
+from surefoot.algorithms.rounds import in_rounds
 from surefoot.data.replay import Replay
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
@@ -403,7 +404,7 @@ def maxent_rl(settings: Any, state: State, world: World, key: PRNGKeyArray) -> t
         return state, world, metrics
 
     rounds = settings.steps_per_iteration // settings.steps_per_round
-    return matching.in_rounds(one, state, world, key, rounds)
+    return in_rounds(one, state, world, key, rounds)
 
 
 @eqx.filter_jit(donate="all-except-first")

@@ -41,6 +41,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from surefoot.algorithms.learner import Metrics
+from surefoot.algorithms.rounds import in_rounds, last_round
 from surefoot.algorithms.safe import ppo_lagrangian
 from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
 from surefoot.data.trajectories import Trajectories, episode_metrics
@@ -298,24 +299,17 @@ def forward(
     settings: Icrl, state: State, world: World, key: PRNGKeyArray
 ) -> tuple[ppo_lagrangian.State, World, Metrics]:
     """Line 1. Returns the agent, the world and the metrics of the last update."""
+    warming_up = state.outer < settings.warmup
 
-    def one(carry: tuple[Any, Any], key: PRNGKeyArray) -> tuple[tuple[Any, Any], Metrics]:
-        agent, world = carry
+    def one(
+        agent: ppo_lagrangian.State, world: World, key: PRNGKeyArray
+    ) -> tuple[ppo_lagrangian.State, World, Metrics]:
         key_collect, key_update = jax.random.split(key)
         world, batch = world.collect(agent.networks.policy, Steps(settings.batch_steps), key_collect)
         agent, metrics = improve(settings, agent, state.zeta, warming_up, batch, key_update)
-        return (agent, world), metrics
+        return agent, world, metrics
 
-    warming_up = state.outer < settings.warmup
-    carry, metrics, keys = (state.forward, world), {}, jax.random.split(key, settings.forward_updates)
-    if world.compiled:
-        carry, all_metrics = jax.lax.scan(one, carry, keys)
-        metrics = {name: values[-1] for name, values in all_metrics.items()}
-    else:
-        for update_key in keys:
-            carry, metrics = one(carry, update_key)
-    agent, world = carry
-    return agent, world, metrics
+    return in_rounds(one, state.forward, world, key, settings.forward_updates, reduce=last_round)
 
 
 @eqx.filter_jit

@@ -7,7 +7,6 @@ functions read ``density``, ``state_indices``, ``bandwidth`` and ``expert_sample
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -17,13 +16,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
-from surefoot.data.trajectories import Trajectories, over_rounds
+from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError
 from surefoot.numerics import knn
 from surefoot.numerics.density import Kde, check_density
 from surefoot.numerics.density_text import density_of
 from surefoot.task import Box, Task
-from surefoot.worlds.world import World
 
 if TYPE_CHECKING:
     from surefoot.data.demonstrations import Demonstrations
@@ -132,37 +130,6 @@ def zero_density(settings: Any, states: Float[Array, "*batch d"]) -> Metrics:
 def kl_metrics(expert: Float[Array, "n d"], agent: Float[Array, "m d"]) -> Float[Array, " 2"]:
     """Forward KL(expert || agent) and reverse KL(agent || expert), by nearest neighbours."""
     return jnp.stack([knn.kl(expert, agent), knn.kl(agent, expert)])
-
-
-def in_rounds(
-    one: Callable[[Any, Any, PRNGKeyArray], tuple[Any, Any, Metrics]],
-    state: Any,
-    world: World,
-    key: PRNGKeyArray,
-    rounds: int,
-) -> tuple[Any, World, Metrics]:
-    """``one(state, world, key)`` again and again, compiled where the world can be.
-
-    Metrics are those of all rounds together (:func:`surefoot.data.trajectories.over_rounds`).
-    """
-    keys = jax.random.split(key, rounds)
-    if world.compiled:
-        arrays, rest = eqx.partition((state, world), eqx.is_array)
-
-        def step(arrays: Any, key: PRNGKeyArray) -> tuple[Any, Metrics]:
-            state, world = eqx.combine(arrays, rest)
-            state, world, metrics = one(state, world, key)
-            return eqx.filter((state, world), eqx.is_array), metrics
-
-        arrays, metrics = jax.lax.scan(step, arrays, keys)
-        state, world = eqx.combine(arrays, rest)
-    else:
-        each = []
-        for one_key in keys:
-            state, world, found = one(state, world, one_key)
-            each.append(found)
-        metrics = {name: jnp.stack([jnp.asarray(found[name]) for found in each]) for name in each[0]}
-    return state, world, over_rounds(metrics)
 
 
 def _can_be_drawn(density: Any) -> bool:

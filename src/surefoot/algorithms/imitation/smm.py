@@ -31,6 +31,7 @@ from surefoot.algorithms.imitation import adversarial, matching
 from surefoot.algorithms.imitation.matching import Expert
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rl import sac
+from surefoot.algorithms.rounds import in_rounds
 from surefoot.data.replay import Replay
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError
@@ -143,7 +144,7 @@ class Smm(eqx.Module):
             return state, world, played | metrics
 
         rounds = self.steps_per_iteration // self.steps_per_round
-        state, world, metrics = matching.in_rounds(one, state, world, key_rounds, rounds)
+        state, world, metrics = in_rounds(one, state, world, key_rounds, rounds)
         if self.trajectories:
             _, batch = world.collect(self.policy(state), Episodes(self.trajectories), key_roll)
             metrics |= episode_metrics(batch, world.task.constraints)
