@@ -241,12 +241,13 @@ class Firl(eqx.Module):
         key_rl, key_roll, key_reward = jax.random.split(key, 3)
         state, world, metrics = maxent_rl(self, state, world, key_rl)  # 1
         _, batch = world.collect(state.agent.actor, Episodes(self.trajectories), key_roll)  # 2
+        played = episode_metrics(batch, world.task.constraints)  # before the batch is given away
         state, learned = self.update_reward(state, batch, key_reward)  # 3, 4
-        return state, world, episode_metrics(batch, world.task.constraints) | metrics | learned
+        return state, world, played | metrics | learned
 
     @eqx.filter_jit(donate="all-except-first")
     def update_reward(self, state: State, batch: Trajectories, key: PRNGKeyArray) -> tuple[State, Metrics]:
-        """Lines 3 and 4 of the box, on the agent's trajectories; ``state`` is given away."""
+        """Lines 3 and 4 of the box, on the agent's trajectories; ``state`` and ``batch`` are given away."""
         key_ratio, key_expert = jax.random.split(key)
         states = matching.visited(batch)
         state, metrics = measure(self, state, states)

@@ -120,12 +120,13 @@ class MaxEntIrl(eqx.Module):
         key_rl, key_roll = jax.random.split(key)
         state, world, metrics = firl.maxent_rl(self, state, world, key_rl)
         _, batch = world.collect(state.agent.actor, Episodes(self.trajectories), key_roll)
+        played = episode_metrics(batch, world.task.constraints)  # before the batch is given away
         state, learned = self.update_reward(state, batch)
-        return state, world, episode_metrics(batch, world.task.constraints) | metrics | learned
+        return state, world, played | metrics | learned
 
     @eqx.filter_jit(donate="all-except-first")
     def update_reward(self, state: State, batch: Trajectories) -> tuple[State, Metrics]:
-        """Steps of the reward on the agent's trajectories; ``state`` is given away."""
+        """Steps of the reward on the agent's trajectories; ``state`` and ``batch`` are given away."""
         states = matching.visited(batch)
         state, metrics = firl.measure(self, state, states)
         theirs, weight = state.expert.trajectories, None
