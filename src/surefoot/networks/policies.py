@@ -37,6 +37,7 @@ class CategoricalPolicy(eqx.Module):
     def log_prob(
         self, observation: Float[Array, "*batch obs"], action: Int[Array, "*batch"]
     ) -> Float[Array, "*batch"]:
+        """Of the given actions, in nats."""
         log_p = self.log_probabilities(observation)
         return jnp.take_along_axis(log_p, action[..., None], axis=-1)[..., 0]
 
@@ -67,6 +68,7 @@ class GaussianPolicy(eqx.Module):
     def log_prob(
         self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
     ) -> Float[Array, "*batch"]:
+        """Log-density of the given actions, as they are before the world clips them, in nats."""
         return gaussian_log_density(action, self.network(observation), self.log_std)
 
     def entropy(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
@@ -121,6 +123,7 @@ class BoundedGaussianPolicy(eqx.Module):
     def log_prob(
         self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
     ) -> Float[Array, "*batch"]:
+        """Log-density of the given actions, as they are before the world clips them, in nats."""
         return gaussian_log_density(action, self.mode(observation), self.log_std)
 
     def entropy(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch"]:
@@ -207,7 +210,8 @@ class SquashedGaussianPolicy(eqx.Module):
     def log_prob(
         self, observation: Float[Array, "*batch obs"], action: Float[Array, "*batch act"]
     ) -> Float[Array, "*batch"]:
-        """Log-density of given actions, which are first moved off the bounds by 1e-6 of half the range."""
+        """Log-density of the given actions, in nats; they are first moved off the bounds by 1e-6 of half the
+        range."""
         middle, half = self._middle_and_half()
         u = jnp.arctanh(jnp.clip((action - middle) / half, -EDGE, EDGE))
         mean, log_std = self.gaussian(observation)

@@ -117,6 +117,8 @@ class Airl(eqx.Module):
         check_range("reward_hidden", self.reward_hidden, low=1)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """Fresh networks and the expert; :class:`SurefootError` if it does not fit the task."""
+
         def network(size: int, key: PRNGKeyArray) -> ShapedReward:
             indices = matching.chosen_indices(self, task)
             made = RewardNetwork.create(indices, self.reward_hidden, key, layers=3)  # the first one is linear

@@ -82,6 +82,7 @@ class Bc(eqx.Module):
         check_range("steps_per_iteration", self.steps_per_iteration, low=1)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """A fresh actor and the demonstrations; :class:`SurefootError` if none are given."""
         if demonstrations is None:
             raise SurefootError("bc learns from demonstrations; give some, see `surefoot demos list`.")
         actor = create_actor(task, self.hidden, key)

@@ -211,6 +211,7 @@ class Firl(eqx.Module):
         check_range("penalty", self.penalty, low=0)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """Fresh networks and the expert; :class:`SurefootError` if it does not fit task and divergence."""
         key, key_ratio = jax.random.split(key)
         state = init_state(self, task, key, demonstrations)
         needed = self.divergence == "ipm" or (not self.density and self.divergence in DIVERGENCES)

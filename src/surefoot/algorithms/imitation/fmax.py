@@ -117,6 +117,7 @@ class Fmax(eqx.Module):
             raise unknown("divergence of f-MAX", self.divergence, ("rkl", "fkl"))
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """Fresh networks and the expert; :class:`SurefootError` if it does not fit the task."""
         return adversarial.init_state(
             self, task, key, demonstrations, lambda size, key: adversarial.state_network(self, size, key)
         )

@@ -115,6 +115,7 @@ class Gail(eqx.Module):
             raise unknown("form", self.form, ("minus-log-1-d", "log-d"))
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """Fresh networks and the expert; :class:`SurefootError` if it does not fit the task."""
         return adversarial.init_state(
             self, task, key, demonstrations, lambda size, key: adversarial.state_network(self, size, key)
         )

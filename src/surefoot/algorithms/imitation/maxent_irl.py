@@ -107,6 +107,7 @@ class MaxEntIrl(eqx.Module):
             )
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """Fresh networks and the expert; :class:`SurefootError` if it does not fit the task."""
         return firl.init_state(self, task, key, demonstrations)
 
     def policy(self, state: State) -> WarmUp:

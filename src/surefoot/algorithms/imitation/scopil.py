@@ -126,6 +126,7 @@ class Scopil(eqx.Module):
         check_range("epsilon", self.epsilon, low=0)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """Fresh networks and the demonstrations; :class:`SurefootError` if none are given."""
         if demonstrations is None:
             raise SurefootError("scopil learns from demonstrations; give some, see `surefoot demos list`.")
         multiplier = jnp.asarray(self.lambda_init, jnp.float32)

@@ -117,6 +117,7 @@ class Smm(eqx.Module):
         adversarial.check_loop(self)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Demonstrations | None = None) -> State:
+        """A fresh agent and the expert; :class:`SurefootError` if it does not fit the task."""
         key_agent, key_expert = jax.random.split(key)
         expert = matching.the_expert(self, task, key_expert, demonstrations)
         indices = matching.chosen_indices(self, task)

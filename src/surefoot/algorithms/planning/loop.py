@@ -31,7 +31,9 @@ The thesis' baselines are options: only CEM (``terminal none``), the value of a 
 (``replay_augmentation``).
 
 ``plan_cost_limits`` prefers plans that look safe within the horizon: the model learns the costs too, and
-plans whose cost, taken from the most pessimistic member, exceeds a limit rank behind all that keep them.
+plans whose cost, taken from the most pessimistic member, exceeds a limit rank behind all that keep them. Then
+one in :data:`HELD` of the sequences drawn in line 6 holds one action all along, from a box twice as wide as
+the bounds and cut to them (:class:`surefoot.numerics.cem.Cem`).
 """
 
 from __future__ import annotations

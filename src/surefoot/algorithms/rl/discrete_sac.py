@@ -118,6 +118,7 @@ class DiscreteSac(eqx.Module):
         check_settings(self)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
+        """Fresh networks and an empty buffer; :class:`SurefootError` for continuous actions."""
         agent = init_agent(self, task, key)
         return State(agent, Replay.create(task, self.replay_capacity), jnp.zeros((), jnp.int32))
 

@@ -82,7 +82,7 @@ class Ppo(eqx.Module):
     learning_rate: float = 3e-4
     """Of Adam."""
     discount: float = 0.99
-    """gamma, in [0, 1)."""
+    """gamma, in [0, 1]."""
     trace: float = 0.95
     """lambda of the advantage estimate: 0 trusts V, 1 trusts the sampled return."""
     clip: float = 0.2

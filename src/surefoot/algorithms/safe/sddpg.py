@@ -8,7 +8,7 @@
               = (1 - eta) u + eta pi_B - sum_i lam_i G_i
   5  theta <- 100 steps of Adam on mean_s |pi(s) - a(s)|^2, from u
   6  shorten the way from pi_B to theta until mean_s[Q_Ci(s, pi(s)) - Q_Ci(s, pi_B(s))] <= eps_i
-     where some D_i > d_i (recovery) instead of 3 to 6: one step on the broken limits' Q_Ci, as BACKTRACK
+     where some eps_i < 0 (recovery) instead of 3 to 6: one step on the broken limits' Q_Ci, as BACKTRACK
 
 Its authors published no program. The experiments of Sikchi's thesis (2022) use one of their own, with lines
 5 and 6; what remains of it shows eta = 0 and a bound on the correction, |lam G| <= sqrt(2 mu) delta in each
