@@ -118,8 +118,6 @@ def test_a_reader_that_goes_away_is_no_error():
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_summaries_in_the_modules_are_those_of_the_table():
-    for name, summary in cli.COMMANDS.items():
-        module = import_module(f"surefoot.cli.{name}")
-        assert callable(module.main)
-        assert getattr(module, "SUMMARY", summary) == summary
+def test_every_command_of_the_table_has_a_module():
+    for name in cli.COMMANDS:
+        assert callable(import_module(f"surefoot.cli.{name}").main)

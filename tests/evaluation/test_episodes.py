@@ -131,7 +131,6 @@ def test_few_paths_are_kept_where_observations_are_large():
     assert found.with_paths(7).paths.shape[1] == 7
     assert found.with_paths(50, numbers=2 * 5 * 3 * 4).paths.shape[1] == 4
     assert found.with_paths(50, numbers=1).paths.shape[1] == 1
-    assert found.with_paths(50).path_lengths.shape == (2, 50)
 
 
 CENTRE = (160.0, 160.0)

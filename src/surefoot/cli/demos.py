@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from surefoot.data.demonstrations import Demonstrations
     from surefoot.task import Task
 
-SUMMARY = "demonstrations: collect, show, import, list"
-
 LESSON = """\
 usage: surefoot demos collect | show | import | list ...
 

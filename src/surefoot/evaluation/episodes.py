@@ -100,11 +100,6 @@ class EpisodeTable:
         return self.returns.shape[0]
 
     @property
-    def path_lengths(self) -> np.ndarray:
-        """``[seeds, k]`` steps of each path."""
-        return self.lengths[:, : self.paths.shape[1]]
-
-    @property
     def episodes(self) -> int:
         """Episodes a seed."""
         return self.returns.shape[1]

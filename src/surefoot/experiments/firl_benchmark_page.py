@@ -35,7 +35,6 @@ from surefoot.experiments.results import (
 )
 from surefoot.experiments.training_metrics import Curve
 
-FIRL = ("FKL f-IRL", "RKL f-IRL", "JS f-IRL")
 SETTINGS = {
     "learning_rate": "learning rate of SAC",
     "steps_per_iteration": "steps an iteration",
