@@ -466,7 +466,7 @@ def test_trains_in_mujoco_and_the_planner_compiles_once() -> None:
         ({"hidden": ()}, "hidden"),
         ({"simulated_share": 1.5}, "simulated_share"),
         ({"updates_per_step": 0.01}, "updates_per_step"),
-        ({"model_patience": 3}, "holdout"),
+        ({"model_patience": 3}, "^model_patience needs .*; set model_holdout"),
         # 4 model steps x 5 members x 4 particles x 105 candidates x 5 iterations
         ({"replay_augmentation": True, "simulated_per_step": 42_001}, "more than the 42,000 transitions"),
         ({"replay_augmentation": True, "simulated_capacity": 49}, "49 is less than the 50 transitions"),
@@ -539,6 +539,24 @@ def ends(s, a, after): return after[..., 0] > 3.0
 def plain(s, a, after): return np.asarray(after)[..., 0]
 def whole(s, a, after): return after
 """
+
+
+@pytest.mark.parametrize("learner", [Loop, Mbpo])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model_learning_rate": 0.0},
+        {"model_batch_size": 0},
+        {"model_epochs": 0},
+        {"model_holdout": 0.6},
+        {"model_max_minibatches": 0},
+        {"model_patience": -1, "model_holdout": 0.2},
+    ],
+    ids=str,
+)
+def test_settings_of_the_fit_have_the_names_of_the_options(learner: type[Any], options: Any) -> None:
+    with pytest.raises(SurefootError, match="^" + next(iter(options))):
+        learner(**options)
 
 
 @pytest.mark.parametrize("learner", [Loop, Mbpo])

@@ -397,8 +397,21 @@ def augmented(buffer: Replay | None, met: Simulated | None, enabled: Bool[Array,
 
 
 def fit_settings(settings: Any) -> Fit:
-    """How the model of LOOP or MBPO is fitted."""
+    """How the model of LOOP or MBPO is fitted.
+
+    Raises :class:`SurefootError` for a setting out of range, under the name that it has here.
+    """
     limit = settings.model_max_minibatches
+    check_range("model_epochs", settings.model_epochs, low=1)
+    check_range("model_batch_size", settings.model_batch_size, low=1)
+    check_range("model_learning_rate", settings.model_learning_rate, low=0, open_low=True)
+    check_range("model_holdout", settings.model_holdout, low=0, high=0.5)
+    if limit == 0:
+        raise SurefootError("model_max_minibatches = 0 fits nothing; give 1 or more, or -1 for no limit.")
+    if settings.model_patience is not None:
+        check_range("model_patience", settings.model_patience, low=0)
+        if settings.model_holdout == 0:
+            raise SurefootError("model_patience needs transitions held out; set model_holdout, say to 0.2.")
     return Fit(
         epochs=settings.model_epochs,
         batch_size=settings.model_batch_size,
