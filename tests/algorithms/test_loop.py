@@ -570,6 +570,9 @@ def test_a_reward_and_a_rule_of_ones_own(learner: type[Any], tmp_path: Path, mon
     assert not state.model.ensemble.rewards
     reward, ends = loop.known_parts(settings, task)
     here, action = jnp.array([[4.0, 0.0], [2.0, 0.0]]), jnp.ones((2, 1))
+    with monkeypatch.context() as patch:  # planners are made at every step, and need no other trial
+        patch.setattr(jax, "eval_shape", lambda *_: pytest.fail("tried again"))
+        assert loop.known_parts(settings, task)[0] is reward
     assert reward(here, action, here).tolist() == [3.5, 1.5]
     assert ends(here, action, here).tolist() == [True, False]
     for wrong, said in (

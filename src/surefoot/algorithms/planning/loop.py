@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, ClassVar, Literal
 
 import equinox as eqx
@@ -528,6 +529,7 @@ def known_parts(settings: Any, task: Task) -> tuple[Any, Any]:
     return reward, termination
 
 
+@cache  # planners are made anew at every step of a simulator, and a trial takes longer than such a step
 def own_part(path: str, option: str, task: Task) -> Callable[[Array, Array, Array], Array]:
     """The user's function ``path``, tried on shapes; raises :class:`SurefootError` if it is of no use."""
     from surefoot._importing import compiling, find
