@@ -530,6 +530,10 @@ def test_what_does_not_fit_is_refused_in_one_line(cls):
         cls(cost_limits=(-1.0,))
     with pytest.raises(SurefootError, match="critic_epochs = 0"):
         cls(critic_epochs=0)
+    with pytest.raises(
+        SurefootError, match="critic_steps = 80 cannot be shared out evenly over critic_rounds = 3"
+    ):
+        cls(critic_rounds=3)
     with pytest.raises(SurefootError, match="discount = 1"):
         cls(discount=1.0)
     with pytest.raises(SurefootError, match="'mc'"):

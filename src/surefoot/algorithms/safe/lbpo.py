@@ -55,7 +55,7 @@ from surefoot.algorithms.safe.episodes import (
 from surefoot.algorithms.safe.policy_step import Moved, trust_region_step
 from surefoot.algorithms.safe.starts import started_critics, started_policy
 from surefoot.data.trajectories import Trajectories, episode_metrics
-from surefoot.errors import check_range, unknown
+from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.task import Task
 from surefoot.worlds.world import World
@@ -130,7 +130,7 @@ class Lbpo(eqx.Module):
     critic_steps: int = 80
     """Steps of Adam an epoch."""
     critic_rounds: int = 1
-    """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
+    """Rounds of a fit that share its steps evenly; each computes the targets anew from the critics so far."""
     critic_epochs: int = 1
     """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
     episodes of the present policy, from which they are a few small steps away."""
@@ -430,6 +430,11 @@ def check_settings(settings: Any) -> None:
     for name in ("batch_steps", "critic_steps"):
         check_range(name, getattr(settings, name), low=1)
     check_range("critic_rounds", settings.critic_rounds, low=1, high=settings.critic_steps)
+    if settings.critic_steps % settings.critic_rounds:
+        raise SurefootError(
+            f"critic_steps = {settings.critic_steps} cannot be shared out evenly over critic_rounds = "
+            f"{settings.critic_rounds}."
+        )
     check_range("critic_epochs", settings.critic_epochs, low=1)
     for name in ("exploration", "radius", "critic_learning_rate"):
         check_range(name, getattr(settings, name), low=0, open_low=True)
