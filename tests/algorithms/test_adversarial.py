@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -151,7 +152,7 @@ def test_scaled_policies_and_plain_ones_act_alike():
     observation = jnp.array([(0.3, 0.1), (3.0, 2.0)])
     inside = state.agent.actor.mode(state.scale(observation))
     np.testing.assert_allclose(learner.policy(state).mode(observation), inside, rtol=1e-4, atol=1e-6)
-    demonstrated = state.scale(state.expert.trajectories.reshape(-1, 2))
+    demonstrated = state.scale(state.pairs.observation)
     np.testing.assert_allclose(demonstrated.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(demonstrated.std(axis=0), 1, rtol=1e-4)
 
@@ -202,6 +203,35 @@ HERE, THERE = jnp.array([2.0, 1.0]), jnp.array([1.0, 2.0])
 """Where the expert is, and where the agent is too or instead; each is the mirror image of the other."""
 TINY = SMALL | {"ratio_batch_size": 32, "ratio_learning_rate": 3e-3, "replay_capacity": 400}
 TINY |= {"updates_per_step": 0.5, "ratio_updates": 4}
+
+
+class Seen(eqx.Module):
+    """In place of a discriminator: keeps the batch that it is trained on."""
+
+    batch: Any = None
+
+    def __call__(self, x):
+        return jnp.zeros(x.shape[:-1])
+
+    def training(self, x):
+        return jnp.zeros(len(x)), Seen(x)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_demonstrations_that_end_early_are_not_padded(normalise):
+    shown = walks(length=4)
+    shown = dataclasses.replace(shown, terminations=shown.truncations, truncations=shown.terminations)
+    learner = Fmax(**TINY | {"ratio_batch_size": 1000}, normalise=normalise)
+    state = filled(learner, around(THERE), shown)
+    assert state.expert.trajectories.shape[1] == TASK.horizon > 20
+    _, seen = learner.loss(state, Seen(), jax.random.key(3))
+    theirs, ours = seen.batch[:1000], seen.batch[1000:]
+    last = state.scale(jnp.asarray(shown.final_observations))
+    distance = jnp.linalg.norm(theirs[:, None] - last, axis=-1).min(axis=1)
+    assert np.mean(distance < 1e-6) == 0  # no step was made from there; padded, nearly all would be these
+    starts = jnp.linalg.norm(theirs - state.scale(jnp.zeros(2)), axis=-1) < 1e-6
+    assert 0.2 < np.mean(starts) < 0.3  # one in four
+    np.testing.assert_allclose(state.scale(jnp.asarray(THERE)), ours.mean(axis=0), atol=0.2)
 
 
 def stays(where):

@@ -6,6 +6,9 @@ Box, on policies that share a replay buffer B:
   3  pi  <- some updates of SAC on B, the reward of each transition coming from the newest D
 Lines 2 and 3 alternate, lines 1 to 3 repeat. A method says what D is trained on, and what reward it gives.
 
+What D sees of either side are the states from which steps were made, s_0 ... s_{T-1}: those of the buffer and
+those of the demonstrations. Nothing is padded, so that where an episode ends does not tell the two apart.
+
 With a given density there are no expert states. Then the agent's own stand in for them, each weighted by
 rho_E(s) / rho(s) with rho a kernel density estimate of the buffer (Ni et al. 2020, thesis version, Eq. 3.43).
 """
@@ -78,7 +81,8 @@ block of 256, with a penalty of 2 and rewards times 2. ``firl-benchmark`` sets t
 
 
 class Scale(eqx.Module):
-    """Makes the expert's states have mean 0 and spread 1 in every entry; the identity unless asked for."""
+    """Makes the demonstrated states, s_0 ... s_{T-1}, have mean 0 and spread 1 in every entry; the identity
+    unless asked for."""
 
     mean: Float[Array, " obs"]
     std: Float[Array, " obs"]
@@ -163,8 +167,9 @@ def init_state(
     indices = matching.chosen_indices(settings, task)
     size = task.observation.size
     scale = Scale(jnp.zeros(size), jnp.ones(size))
-    if settings.normalise and expert.trajectories is not None:
-        states = expert.trajectories.reshape(-1, size)
+    pairs = None if demonstrations is None else Pairs(*demonstrated_pairs(demonstrations))
+    if settings.normalise and pairs is not None:
+        states = pairs.observation
         std = jnp.std(states, axis=0)
         scale = Scale(jnp.mean(states, axis=0), jnp.where(std > 1e-6, std, 1.0))  # constant entries stay
     return State(
@@ -172,7 +177,7 @@ def init_state(
         Replay.create(task, settings.replay_capacity),
         Discriminator.create(network(len(indices), key_network), ratio_adam(settings)),
         expert,
-        None if demonstrations is None else Pairs(*demonstrated_pairs(demonstrations)),
+        pairs,
         scale,
         jnp.zeros(2),
         jnp.zeros((), jnp.int32),
@@ -265,11 +270,11 @@ def state_loss(
     batch = state.replay.sample(key_ours, method.ratio_batch_size).observation
     ours = state.chosen(state.scale(batch))
     theirs, weight = ours, 1.0
-    if state.expert.trajectories is None:
+    if state.pairs is None:
         weight = importance(method, state.replay, state.indices, batch)
     else:
-        demonstrated = state.expert.trajectories.reshape(-1, batch.shape[-1])
-        theirs = adversary.rows(demonstrated, key_theirs, method.ratio_batch_size)
+        # The same kind of states as the agent's: padded episodes would show the last one far more often.
+        theirs = adversary.rows(state.pairs.observation, key_theirs, method.ratio_batch_size)
         theirs = state.chosen(state.scale(theirs))
     value, moved = adversary.cross_entropy(network, theirs, ours, weight)
     if method.penalty:

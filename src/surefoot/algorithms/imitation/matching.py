@@ -1,7 +1,10 @@
 """What methods share that bring an agent's states to those of an expert.
 
-The expert is either a density over states, or demonstrations. The agent's states are those of whole
-episodes, s_1 ... s_T: the first, s_0, is the world's choice and left out. Of a method's ``settings``, the
+The expert is either a density over states, or demonstrations. Where whole episodes are matched (f-IRL, MaxEnt
+IRL, the demonstrated states of SMM) and where the metrics forward_kl and reverse_kl are taken, states are
+s_1 ... s_T, up to the horizon: the first, s_0, is the world's choice and left out. Methods that learn from a
+replay buffer see the states before each step, s_0 ... s_{T-1}: SMM of the agent's past, and GAIL, f-MAX and
+AIRL on both sides. Of a method's ``settings``, the
 functions read ``density``, ``state_indices``, ``bandwidth`` and ``expert_samples``.
 """
 
