@@ -152,7 +152,7 @@ def test_scaled_policies_and_plain_ones_act_alike():
     observation = jnp.array([(0.3, 0.1), (3.0, 2.0)])
     inside = state.agent.actor.mode(state.scale(observation))
     np.testing.assert_allclose(learner.policy(state).mode(observation), inside, rtol=1e-4, atol=1e-6)
-    demonstrated = state.scale(state.pairs.observation)
+    demonstrated = state.scale(state.pairs.next_observation)
     np.testing.assert_allclose(demonstrated.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(demonstrated.std(axis=0), 1, rtol=1e-4)
 

@@ -29,7 +29,6 @@ REVISIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], bool]], ...] = (
     ("fmax", "episodes of all rounds", lambda options: not options.get("density")),
     ("fmax", "expert states as the agent's", lambda options: not options.get("density")),
     ("gail", "expert states as the agent's", lambda options: not options.get("density")),
-    ("airl", "scaled by states as the agent's", lambda options: bool(options.get("normalise"))),
 )
 """Changes of code that settings do not show: algorithm, what changed, and whether it concerns a cell with
 these options. Such a cell is another one than before."""

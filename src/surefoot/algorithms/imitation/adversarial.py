@@ -81,7 +81,7 @@ block of 256, with a penalty of 2 and rewards times 2. ``firl-benchmark`` sets t
 
 
 class Scale(eqx.Module):
-    """Makes the demonstrated states, s_0 ... s_{T-1}, have mean 0 and spread 1 in every entry; the identity
+    """Makes the demonstrated states, s_1 ... s_T, have mean 0 and spread 1 in every entry; the identity
     unless asked for."""
 
     mean: Float[Array, " obs"]
@@ -169,7 +169,7 @@ def init_state(
     scale = Scale(jnp.zeros(size), jnp.ones(size))
     pairs = None if demonstrations is None else Pairs(*demonstrated_pairs(demonstrations))
     if settings.normalise and pairs is not None:
-        states = pairs.observation
+        states = pairs.next_observation
         std = jnp.std(states, axis=0)
         scale = Scale(jnp.mean(states, axis=0), jnp.where(std > 1e-6, std, 1.0))  # constant entries stay
     return State(
