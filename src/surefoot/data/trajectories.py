@@ -70,6 +70,7 @@ EPISODE_METRICS = ("return", "length", "success", "violating_steps_per_episode",
 """What :func:`episode_metrics` gives means of, in all and by constraint."""
 
 
+@eqx.filter_jit  # one call where it is not part of a program already, as around simulators
 def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
     """Means over the episodes that ended inside ``batch``, NaN where none did; ``episodes`` is their number.
 

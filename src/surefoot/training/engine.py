@@ -209,7 +209,7 @@ class Hosted:
             rows = []
             for iteration in range(first, first + self.block):
                 state, world, metrics = self.learner.iteration(state, world, _key(key, _ITERATION, iteration))
-                rows.append({name: float(value) for name, value in metrics.items()})
+                rows.append({name: float(value) for name, value in jax.device_get(metrics).items()})
             states.append(state)
             worlds.append(world)
             by_seed.append(rows)
