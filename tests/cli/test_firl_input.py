@@ -86,7 +86,7 @@ def train(surefoot, tmp_path):
         ('{"uniform-box": {"low": [8, 8], "high": [9, 9]}}', "zero at all of 2000 states"),
         ('{"uniform-box": {"low": [0, 0], "high": [1, Infinity]}}', "has no bound on some side"),
         ('{"gaussian": {"mean": [0, 0, 0], "std": 1}}', "over 3 numbers, but 2 numbers of the state"),
-        ('{"gaussian": {"mean": [0, 0], "std": null}}', "No gaussian can be made of"),
+        ('{"gaussian": {"mean": [0, 0], "std": null}}', "needs a std or a covariance"),
         ("point-mass/gausian", "Did you mean 'point-mass/gaussian'"),
     ],
     ids=["nan", "negative", "vectors", "zero", "unbounded", "size", "null", "name"],
