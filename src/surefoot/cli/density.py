@@ -136,4 +136,4 @@ def _states(name: str, indices: tuple[int, ...], size: int) -> np.ndarray:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 40 else text[:37] + "..."  # as wide as a picture of one panel
