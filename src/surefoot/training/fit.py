@@ -287,7 +287,7 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
             for about, sentence in cautions.items():
                 log.warn_once(about, sentence)
             guard = Guard(run, engine, plan, tree, log.columns)
-            if not done and run.config.get("start") is not None and not run.checkpoints():
+            if run.config.get("start") is not None and not run.checkpoints():
                 _save(run, engine, tree, done, log)  # from now on it needs nothing of that other run
             saved = time.monotonic()
             finished = done >= plan.iterations
