@@ -12,8 +12,9 @@ import pytest
 
 import side_by_side as both
 from oracles import actor_critic as oracle
-from surefoot.algorithms.imitation.bc import Bc, Pairs, negative_log_likelihood
+from surefoot.algorithms.imitation.bc import Bc, negative_log_likelihood
 from surefoot.data.demonstrations import Demonstrations
+from surefoot.data.pairs import Pairs
 from surefoot.errors import SurefootError
 from surefoot.task import Box, Task
 from surefoot.worlds.jax_world import JaxWorld

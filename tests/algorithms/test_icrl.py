@@ -11,13 +11,13 @@ from probe.worlds import ByAction
 from surefoot.algorithms.imitation.icrl import (
     Allowed,
     Icrl,
-    Pairs,
     backward,
     constraint_loss,
     divergences,
     importance_weights,
 )
 from surefoot.data.demonstrations import Demonstrations
+from surefoot.data.pairs import Pairs
 from surefoot.errors import SurefootError
 from surefoot.worlds.jax_world import JaxWorld
 

@@ -17,8 +17,9 @@ from scipy import stats
 import side_by_side as both
 from oracles import actor_critic as oracle
 from oracles import saddle
-from surefoot.algorithms.imitation.scopil import Pairs, Scopil
+from surefoot.algorithms.imitation.scopil import Scopil
 from surefoot.algorithms.rl import discrete_sac as sac
+from surefoot.data.pairs import Pairs
 from surefoot.data.replay import Transition
 from surefoot.errors import SurefootError
 from surefoot.worlds.jax_world import JaxWorld

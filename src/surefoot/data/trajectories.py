@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
+
+T = TypeVar("T")
 
 
 class Totals(eqx.Module):
@@ -103,6 +105,11 @@ def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[s
         metrics[f"violating_steps_per_episode/{name}"] = mean(steps)
         metrics[f"violating_episodes/{name}"] = mean(steps > 0)
     return metrics
+
+
+def flat(data: T) -> T:
+    """Every array ``[time, envs, ...]`` as ``[time * envs, ...]``."""
+    return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), data)
 
 
 def over_rounds(metrics: dict[str, Float[Array, " rounds"]]) -> dict[str, Float[Array, ""]]:

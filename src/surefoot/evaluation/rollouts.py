@@ -15,25 +15,16 @@ from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.evaluation.episodes import EpisodeTable, summarise
-from surefoot.networks.policies import WarmUp
+from surefoot.networks.policies import Mode, WarmUp
 from surefoot.training.policy_io import revive
 from surefoot.worlds.world import Acts, Episodes, Remembers, World
 
-__all__ = ["MODES", "EpisodeTable", "Greedy", "revive", "rollout", "stack", "summarise"]
+__all__ = ["MODES", "EpisodeTable", "revive", "rollout", "stack", "summarise"]
 
 MODES = {
     "sample": "actions drawn from the policy, as in training",
     "greedy": "the policy's most probable action (or its mean)",
 }
-
-
-class Greedy(eqx.Module):
-    """Acts by the mode of a policy; the key is not used."""
-
-    policy: Any
-
-    def act(self, observation: Array, key: PRNGKeyArray) -> Array:
-        return self.policy.mode(observation)
 
 
 def stack(policies: Sequence[PyTree]) -> PyTree:
@@ -68,7 +59,7 @@ def rollout(
     if mode == "greedy" and not isinstance(policies, Remembers):  # a planner has no other mode
         if not hasattr(policies, "mode"):
             raise SurefootError(f"{type(policies).__name__} has no mode(); evaluate it with mode='sample'.")
-        policies = Greedy(policies)
+        policies = Mode(policies)
     leaves = [leaf for leaf in jax.tree.leaves(policies) if eqx.is_array(leaf)]
     seeds = leaves[0].shape[0] if leaves else 1
     kept = episodes if keep is None else min(keep, episodes)

@@ -104,7 +104,8 @@ def record(
         SurefootError: no such run or policy, or it does not fit the environment.
     """
     from surefoot import worlds
-    from surefoot.evaluation.rollouts import MODES, Greedy
+    from surefoot.evaluation.rollouts import MODES
+    from surefoot.networks.policies import Mode
     from surefoot.training.policy_io import load_policy, revive
 
     played = episodes if played is None else played
@@ -124,7 +125,7 @@ def record(
     actor: Any = revive(deployed)
     demos = worlds.demonstrate(
         world,
-        Greedy(actor) if mode == "greedy" else actor,
+        Mode(actor) if mode == "greedy" else actor,
         episodes=played,
         seed=seed,
         name=name,

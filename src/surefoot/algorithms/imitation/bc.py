@@ -19,9 +19,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
+from surefoot.data.pairs import Pairs
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import CategoricalPolicy, SquashedGaussianPolicy
@@ -41,19 +42,6 @@ class State(eqx.Module):
     actor: Actor
     optimiser: optax.OptState
     demonstrations: Pairs
-
-
-class Pairs(eqx.Module):
-    """Demonstrated states and actions."""
-
-    observation: Float[Array, "pairs obs"]
-    action: Shaped[Array, "pairs *act"]
-    """Integers ``[pairs]``, or floats ``[pairs, act]``."""
-
-    def sample(self, key: PRNGKeyArray, n: int) -> Pairs:
-        """``n`` pairs, uniformly with replacement."""
-        rows = jax.random.randint(key, (n,), 0, len(self.action))
-        return Pairs(self.observation[rows], self.action[rows])
 
 
 class Bc(eqx.Module):
@@ -86,7 +74,7 @@ class Bc(eqx.Module):
         if demonstrations is None:
             raise SurefootError("bc learns from demonstrations; give some, see `surefoot demos list`.")
         actor = create_actor(task, self.hidden, key)
-        pairs = Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions))
+        pairs = Pairs.of(demonstrations)
         return State(actor, self._adam().init(eqx.filter(actor, eqx.is_array)), pairs)
 
     def policy(self, state: State) -> Actor:

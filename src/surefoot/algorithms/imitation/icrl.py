@@ -44,6 +44,7 @@ from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rounds import in_rounds, last_round
 from surefoot.algorithms.safe import ppo_lagrangian
 from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
+from surefoot.data.pairs import Pairs
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.mlp import Mlp
@@ -111,13 +112,6 @@ class Allowed(eqx.Module):
         self, observation: Float[Array, "*batch obs"], action: Shaped[Array, "..."]
     ) -> Float[Array, "*batch"]:
         return jax.nn.sigmoid(self.logit(observation, action))
-
-
-class Pairs(eqx.Module):
-    """Steps of the demonstrations, all episodes one after the other."""
-
-    observation: Float[Array, "steps obs"]
-    action: Shaped[Array, "..."]
 
 
 class State(eqx.Module):
@@ -263,7 +257,7 @@ class Icrl(eqx.Module):
             dimensions=self.constraint_dimensions,
             sees_action=self.constraint_sees_action,
         )
-        pairs = Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions))
+        pairs = Pairs.of(demonstrations)
         # The one cost of the forward step is the learned one; the task's own are only measured.
         learned = replace(task, constraints=("learned",), limits=(0.0,))
         return State(

@@ -35,6 +35,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rl import discrete_sac as sac
+from surefoot.data.pairs import Pairs
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import episode_metrics
 from surefoot.errors import SurefootError, check_range
@@ -57,18 +58,6 @@ class State(eqx.Module):
     demonstrations: Pairs
     steps: Int[Array, ""]
     """Environment steps taken."""
-
-
-class Pairs(eqx.Module):
-    """Demonstrated states and actions."""
-
-    observation: Float[Array, "pairs obs"]
-    action: Int[Array, " pairs"]
-
-    def sample(self, key: PRNGKeyArray, n: int) -> Pairs:
-        """``n`` pairs, uniformly with replacement."""
-        rows = jax.random.randint(key, (n,), 0, len(self.action))
-        return Pairs(self.observation[rows], self.action[rows])
 
 
 class Scopil(eqx.Module):
@@ -135,7 +124,7 @@ class Scopil(eqx.Module):
             multiplier,
             self._multiplier_adam().init(multiplier),
             Replay.create(task, self.replay_capacity),
-            Pairs(jnp.asarray(demonstrations.observations), jnp.asarray(demonstrations.actions)),
+            Pairs.of(demonstrations),
             jnp.zeros((), jnp.int32),
         )
 

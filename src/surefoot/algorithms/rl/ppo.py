@@ -27,7 +27,7 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from surefoot.algorithms.learner import Metrics
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
@@ -35,7 +35,6 @@ from surefoot.numerics.returns import generalised_advantage
 from surefoot.task import Discrete, Task
 from surefoot.worlds.world import Steps, World
 
-T = TypeVar("T")
 N = TypeVar("N")
 S = TypeVar("S")
 
@@ -161,7 +160,7 @@ def update(settings: Ppo, state: State, batch: Trajectories, key: PRNGKeyArray) 
         lambda networks, sample: loss(settings, networks, sample),
         networks,
         state.optimiser,
-        flatten_time(data),
+        flat(data),
         key,
         optimiser=adam(settings.learning_rate, settings.gradient_norm),
         passes=settings.passes,
@@ -249,11 +248,6 @@ def create_values(task: Task, hidden: tuple[int, ...], outputs: int, key: PRNGKe
 def adam(learning_rate: float, gradient_norm: float) -> optax.GradientTransformation:
     """Adam on gradients of bounded norm."""
     return optax.chain(optax.clip_by_global_norm(gradient_norm), optax.adam(learning_rate, eps=1e-5))
-
-
-def flatten_time(data: T) -> T:
-    """Every array ``[time, envs, ...]`` as ``[time * envs, ...]``."""
-    return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), data)
 
 
 def minibatch_passes(

@@ -25,7 +25,6 @@ from surefoot.algorithms.safe.critics import seen_from
 from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
-    flat,
     limits_of,
     mean_costs,
     weights,
@@ -42,7 +41,7 @@ from surefoot.algorithms.safe.lbpo import (
     started,
 )
 from surefoot.algorithms.safe.policy_step import trust_region_step
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.task import Task
 from surefoot.worlds.world import World

@@ -39,13 +39,12 @@ from surefoot.algorithms.safe.episodes import (
     check_memory,
     collect,
     episodes_of,
-    flat,
     limits_of,
     mean_costs,
     weights,
 )
 from surefoot.algorithms.safe.starts import started_policy
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -16,8 +15,6 @@ from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.errors import SurefootError
 from surefoot.task import Task
 from surefoot.worlds.world import Acts, Episodes, World
-
-T = TypeVar("T")
 
 
 def check_limits(given: tuple[float, ...] | None) -> None:
@@ -131,11 +128,6 @@ def weights(batch: Trajectories) -> Float[Array, "time envs"]:
     """1 / steps for each step that was taken, 0 on padding: the sum with them is the mean over states."""
     valid = batch.valid.astype(jnp.float32)
     return valid / jnp.maximum(jnp.sum(valid), 1.0)
-
-
-def flat(data: T) -> T:
-    """Every array ``[time, envs, ...]`` as ``[time * envs, ...]``."""
-    return jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), data)
 
 
 class Costs(eqx.Module):

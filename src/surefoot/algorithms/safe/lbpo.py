@@ -46,7 +46,6 @@ from surefoot.algorithms.safe.episodes import (
     check_memory,
     collect,
     episodes_of,
-    flat,
     limits_of,
     mean_costs,
     no_episodes,
@@ -54,7 +53,7 @@ from surefoot.algorithms.safe.episodes import (
 )
 from surefoot.algorithms.safe.policy_step import Moved, trust_region_step
 from surefoot.algorithms.safe.starts import started_critics, started_policy
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.task import Task

@@ -40,13 +40,12 @@ from surefoot.algorithms.rl.ppo import (
     clipped_gain,
     create_policy,
     create_values,
-    flatten_time,
     minibatch_passes,
     restarted,
     standardise,
 )
 from surefoot.algorithms.safe.episodes import check_limits, check_memory, limits_of
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import check_range, unknown
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
@@ -237,7 +236,7 @@ def update(
         multipliers = state.multipliers.ascend(excess)
     else:
         multipliers = state.multipliers.ascend(excess, settings.multiplier_learning_rate)
-    data = flatten_time(advantages(settings, state.networks, batch, cost))  # line 3
+    data = flat(advantages(settings, state.networks, batch, cost))  # line 3
     networks, optimiser, metrics = minibatch_passes(  # line 4
         lambda networks, sample: loss(settings, networks, multipliers.value, sample),
         state.networks,

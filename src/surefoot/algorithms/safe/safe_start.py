@@ -31,7 +31,6 @@ from surefoot.algorithms.safe.critics import seen_from
 from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
-    flat,
     limits_of,
     mean_costs,
     weights,
@@ -47,7 +46,7 @@ from surefoot.algorithms.safe.lbpo import (
     started,
 )
 from surefoot.algorithms.safe.policy_step import descend, trust_region_step
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import SurefootError, check_range
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.task import Task

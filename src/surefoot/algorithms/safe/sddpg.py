@@ -31,7 +31,6 @@ from surefoot.algorithms.safe.critics import Centred, Critics, seen_from
 from surefoot.algorithms.safe.episodes import (
     collect,
     episodes_of,
-    flat,
     limits_of,
     mean_costs,
     weights,
@@ -49,7 +48,7 @@ from surefoot.algorithms.safe.lbpo import (
     within,
 )
 from surefoot.algorithms.safe.policy_step import TRIALS, Moved, descend, trust_region_step, with_network
-from surefoot.data.trajectories import Trajectories, episode_metrics
+from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import check_range
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.numerics.trust_region import alpha_projection, gaussian_kl, line_search
