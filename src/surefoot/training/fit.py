@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from surefoot.algorithms import name_of
+from surefoot.algorithms.idle import idle_settings
 from surefoot.algorithms.learner import Targeted
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.errors import SurefootError, check_range
@@ -284,7 +285,7 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
         display.start(plan.steps, done * plan.steps_per_iteration, len(run.seeds))
         with Log(run, display, plan, done) as log:
             cautions = getattr(engine.learner, "cautions", lambda task: {})(engine.world.task)
-            for about, sentence in cautions.items():
+            for about, sentence in (cautions | idle_settings(engine.learner)).items():
                 log.warn_once(about, sentence)
             guard = Guard(run, engine, plan, tree, log.columns)
             if run.config.get("start") is not None and not run.checkpoints():
