@@ -58,6 +58,9 @@ def walks(episodes=4, length=29):
     )
 
 
+FAR = 100.0
+"""From a state to the next one where the next one is not to be looked at."""
+
 LEARNERS = {
     "gail": Gail(**SMALL, **SMALL_RATIO, **DENSITY, ratio_blocks=1, ratio_network="batch-norm"),
     "fmax": Fmax(**SMALL, **SMALL_RATIO, ratio_blocks=1, penalty=1.0),
@@ -66,7 +69,7 @@ LEARNERS = {
 }
 
 
-def batch(observation):
+def batch(observation, far=FAR):
     observation = jnp.asarray(observation, jnp.float32)
     zero = jnp.zeros(len(observation))
     return Transition(
@@ -74,7 +77,7 @@ def batch(observation):
         jnp.zeros((len(observation), 2)),
         zero,
         jnp.zeros((len(observation), 0)),
-        observation,
+        observation + far,
         zero,
     )
 
@@ -158,13 +161,13 @@ def test_scaled_policies_and_plain_ones_act_alike():
 
 
 def filled(learner, states, demonstrations=None):
-    """A state whose buffer holds ``states``, where nothing moved, and otherwise nothing."""
+    """A state whose buffer holds ``states``, and otherwise nothing; the next ones are far away, but for AIRL,
+    which learns from them, the same."""
     state, n = learner.init(TASK, jax.random.key(0), demonstrations=demonstrations), len(states)
-    data = eqx.tree_at(
-        lambda d: (d.observation, d.next_observation),
-        state.replay.data,
-        replace_fn=lambda x: x.at[:n].set(jnp.asarray(states)),
-    )
+    data, states = state.replay.data, jnp.asarray(states)
+    after = states if isinstance(learner, Airl) else states + FAR
+    rows = data.observation.at[:n].set(states), data.next_observation.at[:n].set(after)
+    data = eqx.tree_at(lambda d: (d.observation, d.next_observation), data, rows)
     replay = eqx.tree_at(lambda r: (r.data, r.size), state.replay, (data, jnp.asarray(n, jnp.int32)))
     return eqx.tree_at(lambda s: s.replay, state, replay)
 
@@ -234,6 +237,22 @@ def test_demonstrations_that_end_early_are_not_padded(normalise):
     np.testing.assert_allclose(state.scale(jnp.asarray(THERE)), ours.mean(axis=0), atol=0.2)
 
 
+def test_a_penalty_is_added_to_the_loss():
+    learner = Fmax(**TINY | {"ratio_batch_size": 2_000}, ratio_hidden=16, ratio_blocks=1)
+    state, key = filled(learner, around(THERE), walks()), jax.random.key(5)
+    network = jax.tree.map(lambda x: 3 * x if eqx.is_inexact_array(x) else x, state.discriminator.network)
+    plain, dear = (
+        dataclasses.replace(learner, penalty=weight).loss(state, network, key)[0] for weight in (0.0, 2.0)
+    )
+    _, seen = learner.loss(state, Seen(), key)
+    theirs, ours = jnp.split(seen.batch, 2)
+    # Which points between them is chance: many draws of it.
+    draws = jax.random.split(key, 30)
+    penalties = np.array([adversary.gradient_penalty(network, theirs, ours, k) for k in draws], float)
+    assert float(dear - plain) / 2 == pytest.approx(np.mean(penalties), abs=4 * np.std(penalties))
+    assert np.mean(penalties) > 10 * np.std(penalties)
+
+
 def stays(where):
     """An expert that is around a place and does nothing."""
     shown = walks()
@@ -260,10 +279,10 @@ def told_apart(make, given):
         state = filled(learner, around(THERE), stays(HERE))
 
     def logits(state):
-        network, places = state.discriminator.network, batch([HERE, THERE])
+        network = state.discriminator.network
         if isinstance(learner, Airl):
-            return learner.logit(state, network, places)
-        return network(places.observation)
+            return learner.logit(state, network, batch([HERE, THERE], far=0.0))
+        return network(jnp.stack([HERE, THERE]))
 
     @eqx.filter_jit
     def trained(state):

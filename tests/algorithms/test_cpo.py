@@ -11,7 +11,7 @@ import pytest
 from oracles.cmdp import expected_sums, solve
 from probe.road import START, TABLES, Road
 from probe.worlds import Constant
-from surefoot.algorithms.safe.cpo import Cpo, fit, update
+from surefoot.algorithms.safe.cpo import Cpo, fit, improve, update
 from surefoot.algorithms.safe.episodes import mean_costs, weights
 from surefoot.errors import SurefootError
 from surefoot.worlds.jax_world import JaxWorld
@@ -97,6 +97,62 @@ def test_descent_above_a_limit_is_blind_to_rewards():
     assert metrics["case"] == 1 and not eqx.tree_equal(one.policy, other.policy)
     same = (step(recovery, batch, cost + 0.05)[0].policy for recovery in ("descent", "constrained"))
     assert eqx.tree_equal(*same)
+
+
+def tried(learner, excess):
+    """A long step on made-up advantages, what it changed, and the trial before the one that was taken.
+
+    The surrogates are those of the paper's line 5, written out; each is 0 where the policy stays.
+    """
+    state = learner.init(ROAD.task, jax.random.key(3))
+    seen = jax.random.normal(jax.random.key(4), (300, 3))
+    action = state.policy.act(seen, jax.random.key(5))
+    weight = jnp.full(300, 1 / 300)
+    gain = jnp.where(action == 1, 1.0, -1.0) * jnp.tanh(3 * seen[:, 0])
+    harm = (gain + seen[:, 1] * jnp.abs(gain))[:, None]
+    after, metrics = improve(learner, state.policy, seen, action, weight, gain, harm, jnp.array([excess]))
+    fraction = float(metrics["step_fraction"])
+
+    def surrogates(share):
+        policy = jax.tree.map(
+            lambda old, new: old + share / fraction * (new - old) if eqx.is_inexact_array(old) else old,
+            state.policy,
+            after,
+        )
+        ratio = np.asarray(jnp.exp(policy.log_prob(seen, action) - state.policy.log_prob(seen, action)))
+        before, now = (np.asarray(p.log_probabilities(seen), float) for p in (state.policy, policy))
+        kl = np.mean(np.sum(np.exp(before) * (before - now), axis=1))
+        return np.mean((ratio - 1) * np.asarray(gain)), np.mean((ratio - 1) * np.asarray(harm)[:, 0]), kl
+
+    return fraction, surrogates(fraction), surrogates(fraction / learner.backtrack_factor), metrics
+
+
+@pytest.mark.parametrize(("excess", "radius", "case"), [(-0.02, 1.0, 2), (0.02, 3.0, 1)])
+def test_a_step_is_shortened_until_no_cost_rises_beyond_its_room(excess, radius, case):
+    """Steps far beyond where gradients say what happens; above the limit there is no room at all."""
+    fraction, taken, before, metrics = tried(replace(CPO, radius=radius), excess)
+    assert metrics["case"] == case and 0 < fraction < 1
+    assert taken[1] <= max(-excess, 0.0) + 1e-6 and taken[2] <= radius
+    assert case == 1 or taken[0] >= 0
+    assert before[1] > max(-excess, 0.0) and before[2] < radius  # the cost alone forbade that trial
+
+
+def test_real_actions_are_brought_below_a_limit():
+    """From a start above it, with discounts of their own."""
+    road = Road(0.5, mixed=True, horizon=25)
+    learner = replace(CPO, discount=0.9, cost_discount=0.99, initial_std=0.3)
+    state, rows = learner.init(road.task, jax.random.key(0)), []
+    np.testing.assert_allclose(jnp.exp(state.policy.log_std), 0.3 * 0.5, rtol=1e-5)  # of half a range of 1
+    for epoch in range(25):
+        batch = play(state.policy, jax.random.key(epoch), road)
+        state, metrics = update(learner, state, batch, jnp.array([0.5]), ("harm",))
+        rows.append([float(mean_costs(batch, 1.0).undiscounted[0]), float(metrics["kl"])])
+    cost, kl = np.array(rows).T
+    assert cost[0] > 1.0 and abs(cost[-8:].mean() - 0.5) < 0.15
+    assert (kl <= 0.0201).all() and kl.max() > 0.01
+    fresh = learner.init(road.task, jax.random.key(1))
+    again = learner.start_from(fresh, state.policy, None)
+    np.testing.assert_array_equal(again.policy.mode(jnp.eye(3)), state.policy.mode(jnp.eye(3)))
 
 
 @pytest.mark.parametrize("minibatch", [0, 500])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,11 +17,13 @@ from surefoot.algorithms.imitation.icrl import (
     constraint_loss,
     divergences,
     importance_weights,
+    improve,
 )
 from surefoot.data.demonstrations import Demonstrations
 from surefoot.data.pairs import Pairs
 from surefoot.errors import SurefootError
 from surefoot.worlds.jax_world import JaxWorld
+from surefoot.worlds.world import Steps
 
 QUICK = Icrl(
     forward_updates=5,
@@ -172,6 +176,52 @@ def test_passes_lower_what_only_the_policy_does_and_stop_when_it_is_out_of_date(
     _, metrics = backward(strict, state, batch)
     assert metrics["backward_passes"] == 1
     assert metrics["forward_kl"] > 1e-4
+
+
+@pytest.fixture(scope="module")
+def ring():
+    env, demos = ring_road.RingRoad(), ring_road.demonstrations()
+    state = QUICK.init(env.task, jax.random.key(0), demonstrations=demos)
+    return state, sampled(env, ring_road.UP)
+
+
+def weights_of(state):
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(eqx.filter(state.zeta, eqx.is_array))])
+
+
+def test_passes_are_shorter_by_the_decay_in_every_outer_iteration(ring):
+    state, batch = ring
+    learner = replace(QUICK, constraint_decay=0.5, backward_passes=1)
+    moves = []
+    for outer in (0, 3):
+        at = eqx.tree_at(lambda s: s.outer, state, jnp.array(outer, jnp.int32))
+        moves.append(weights_of(backward(learner, at, batch)[0]) - weights_of(state))
+    np.testing.assert_allclose(moves[1], moves[0] / 8, rtol=1e-3, atol=1e-7)
+    assert np.abs(moves[0]).max() > 1e-3
+
+
+def test_passes_stop_by_the_reverse_divergence_too_and_weigh_what_was_sampled(ring):
+    state, batch = ring
+    mixed = play(state.forward.networks.policy, ring_road.RingRoad(), 50)  # goes all ways
+    _, metrics = backward(replace(QUICK, reverse_kl=1e-4), state, mixed)
+    assert metrics["backward_passes"] == 1 and metrics["reverse_kl"] > 1e-4
+    ends = [weights_of(backward(replace(QUICK, weights=kind), state, batch)[0]) for kind in ("step", "none")]
+    assert np.abs(ends[0] - ends[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("over", "sign"), [(0.1, -1), (-0.1, 1)])
+def test_the_multiplier_grows_where_the_mean_cost_is_above_the_budget_and_falls_below(ring, over, sign):
+    state, _ = ring
+    env = ring_road.RingRoad()
+    world = JaxWorld.create(env, 8, jax.random.key(0))
+    _, batch = world.collect(state.forward.networks.policy, Steps(400), jax.random.key(1))
+    paid = float(jnp.mean(1 - state.zeta(batch.observation, batch.action)))
+    learner = replace(QUICK, budget=paid + over)
+    after, metrics = improve(
+        learner, state.forward, state.zeta, jnp.zeros((), bool), batch, jax.random.key(2)
+    )
+    assert metrics["learned_cost"] == pytest.approx(paid, rel=1e-4)
+    assert sign * float(after.multipliers.value[0] - state.forward.multipliers.value[0]) > 0.01
 
 
 # Whole trainings

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
 
 from oracles.cmdp import (
     backup,
@@ -499,14 +500,29 @@ def test_backtrack_and_sddpg_climb_while_safe_and_recover_while_not():
         assert np.isfinite(list(metrics.values())).all()
 
 
-def test_sddpgs_actions_stay_in_the_half_space(problem):
+@pytest.mark.parametrize("mixing", [0.0, 0.4])
+def test_sddpgs_actions_are_the_nearest_in_the_half_spaces(problem, mixing):
+    """Of eta |a - pi_B|^2 + (1 - eta) |a - pi|^2, which another library minimises state by state."""
     critics, observation, _, here = problem
-    settings = sddpg.Sddpg(bounded_correction=False)
+    settings = sddpg.Sddpg(bounded_correction=False, mixing=mixing)
     eps, wanted = jnp.array([0.01, 0.02]), here + 0.5
     action = sddpg.safe_actions(settings, wanted, here, critics, observation, eps)
-    for i in range(2):
-        slope = jax.grad(lambda a, i=i: jnp.sum(critics.cost(observation, a)[..., i]))(here)
-        assert (jnp.sum(slope * (action - here), axis=-1) <= eps[i] + 1e-4).all()
+    slopes = np.stack(
+        [jax.grad(lambda a, i=i: jnp.sum(critics.cost(observation, a)[..., i]))(here) for i in range(2)]
+    )
+    assert (np.sum(slopes * (action - here), axis=-1) <= np.asarray(eps)[:, None] + 1e-4).all()
+    for row in range(0, len(here), len(here) // 10):
+        old, new = (np.asarray(x[row], float) for x in (here, wanted))
+
+        def far(a, old=old, new=new):
+            return mixing * np.sum((a - old) ** 2) + (1 - mixing) * np.sum((a - new) ** 2)
+
+        bounds = [
+            {"type": "ineq", "fun": lambda a, i=i, row=row, old=old: eps[i] - slopes[i, row] @ (a - old)}
+            for i in range(2)
+        ]
+        nearest = optimize.minimize(far, old, constraints=bounds, method="SLSQP", tol=1e-12).x
+        np.testing.assert_allclose(action[row], nearest, atol=2e-3)
     bounded = sddpg.safe_actions(sddpg.Sddpg(), wanted, here, critics, observation, eps)
     assert np.abs(bounded - wanted).max() <= np.sqrt(2 * 0.012) * 0.05 + 1e-6
 

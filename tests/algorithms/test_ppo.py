@@ -1,3 +1,5 @@
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,11 @@ import pytest
 
 import surefoot as sf
 from probe.training import probability, train
-from probe.worlds import ByAction, ByBoth, ByObservation, Delayed
-from surefoot.algorithms.rl.ppo import Ppo, approximate_kl, clipped_gain, minibatch_passes
+from probe.worlds import ByAction, ByBoth, ByObservation, Cut, Delayed
+from surefoot.algorithms.rl.ppo import Ppo, Sample, approximate_kl, clipped_gain, loss, minibatch_passes
 from surefoot.errors import SurefootError
+from surefoot.networks.policies import Mode
+from surefoot.task import Box
 
 QUICK = Ppo(batch_steps=128, minibatch=32, learning_rate=1e-2, hidden=(16,), target_kl=0.1, discount=0.9)
 
@@ -23,11 +27,47 @@ def values(state, *seen):
     [
         (ByObservation(), [-1.0, 1.0], [-1.0, 1.0]),
         (Delayed(), [0.0, 1.0], [0.9, 1.0]),
+        (Cut(), [0.0], [1 / (1 - 0.5)]),
     ],
 )
 def test_values_of_the_probes(env, seen, wanted):
-    state, _ = train(QUICK, env, 40)
+    learner = dataclasses.replace(QUICK, discount=0.5) if isinstance(env, Cut) else QUICK
+    state, _ = train(learner, env, 40)
     np.testing.assert_allclose(values(state, *seen), wanted, atol=0.05)
+
+
+def test_a_start_that_does_not_fit_is_refused_in_one_line():
+    real, discrete = (QUICK.init(ByAction(continuous=c).task, jax.random.key(0)) for c in (True, False))
+    with pytest.raises(SurefootError, match="discrete actions and the task has not"):
+        QUICK.start_from(real, discrete.networks.policy, None)
+    wide = dataclasses.replace(ByAction(continuous=True).task, observation=Box((2,), (-1.0,) * 2, (1.0,) * 2))
+    with pytest.raises(SurefootError, match="takes 2 numbers and gives 1, but this task needs 1 and 1"):
+        QUICK.start_from(real, QUICK.init(wide, jax.random.key(0)).networks.policy, None)
+    with pytest.raises(SurefootError, match="which this method cannot train"):
+        QUICK.start_from(real, Mode(real.networks.policy), None)
+
+
+def test_the_loss_by_hand():
+    """Four steps of a policy over three actions, each term written out; all weights differ."""
+    learner = dataclasses.replace(QUICK, clip=0.1, value_weight=0.7, entropy_weight=0.3, hidden=(4,))
+    state = learner.init(ByAction().task, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    seen, action = rng.normal(size=(4, 1)), np.array([0, 1, 1, 0])
+    advantage, target = rng.normal(size=(2, 4))
+    moved = rng.normal(size=4) * 0.3  # log pi - log pi_old
+    logits, value = (
+        np.asarray(f(jnp.asarray(seen))) for f in (state.networks.policy.network, state.networks.value)
+    )
+    chance = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    old = np.log(chance[np.arange(4), action]) - moved
+    found, _ = loss(
+        learner, state.networks, Sample(*map(jnp.asarray, (seen, action, old, advantage, target)))
+    )
+    scaled = (advantage - advantage.mean()) / advantage.std()
+    gains = [min(np.exp(m) * a, np.clip(np.exp(m), 0.9, 1.1) * a) for m, a in zip(moved, scaled, strict=True)]
+    entropy = -(chance * np.log(chance)).sum(axis=1).mean()
+    wanted = -np.mean(gains) + 0.7 * np.mean((value[:, 0] - target) ** 2) - 0.3 * entropy
+    assert found == pytest.approx(wanted, rel=1e-5)
 
 
 def test_learns_what_pays_where():

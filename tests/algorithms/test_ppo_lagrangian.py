@@ -9,7 +9,7 @@ import surefoot as sf
 from oracles.cmdp import expected_sums, solve
 from probe.road import COST, GOES_ON, REWARD, START, TRANSITION, Road
 from probe.training import probability, train
-from probe.worlds import ByAction, ByBoth, Delayed
+from probe.worlds import ByAction, ByBoth, Cut, Delayed
 from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian, mean_episode_cost
 from surefoot.data.trajectories import Totals, Trajectories
 from surefoot.errors import SurefootError
@@ -65,6 +65,13 @@ def test_values_of_costs():
     found = state.networks.cost_value(jnp.array([[0.0], [1.0]]))[:, 0]
     np.testing.assert_allclose(found, [0.5, 1.0], atol=0.05)
     assert state.networks.value(jnp.zeros(1))[0] > 0.8  # the reward's own discount
+
+
+def test_values_go_on_where_time_alone_ends_an_episode():
+    learner = replace(QUICK, discount=0.5, cost_discount=0.25)
+    state, _ = train(learner, Cut(cost=True, limit=5.0), 40)
+    np.testing.assert_allclose(state.networks.value(jnp.zeros(1)), [2.0], atol=0.05)
+    np.testing.assert_allclose(state.networks.cost_value(jnp.zeros(1)), [4 / 3], atol=0.05)
 
 
 def test_a_binding_limit_is_met_and_a_slack_one_is_forgotten():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,6 +279,17 @@ def test_exploration_noise_has_its_price_and_the_limit_is_the_runs(walk):
     text = table(found)
     assert with_noise.sentence in text and without.sentence in text
     assert "training_unsafe_epochs" in text and "greedy" in text and "train starts" not in text
+
+
+def test_an_infinite_limit_of_a_task_is_broken_by_no_policy(walk, monkeypatch):
+    free = sf.make("NoisyWalk-v0", envs=2, limit=math.inf)
+    monkeypatch.setitem(walk.config["learner"], "options", {})
+    found = evaluate(walk, episodes=20, mode="greedy", world=free, out=False)
+    assert found.metrics["expected_cost/distance"].estimate > 1
+    assert found.metrics["violating_policies"].estimate == 0.0
+    assert not found.evidence and "--cost-limits" in found.notes[0]
+    found = evaluate(walk, episodes=20, mode="greedy", world=free, cost_limits=(0.0,), out=False)
+    assert found.metrics["violating_policies"].estimate == 1.0
 
 
 def test_limits_and_tail_by_hand(walk):

@@ -166,6 +166,15 @@ def test_band_is_the_mean_and_leaves_nan_out():
     assert (lower[1], upper[1]) == (4.0, 4.0)
 
 
+def test_band_of_three_seeds_is_that_of_all_resamples():
+    """All 27 by hand; three points whose numbers are not each other's multiples."""
+    curves = np.array([[0.0, 5.0, 2.0], [1.0, 0.0, 2.0], [5.0, 7.0, 2.0]])
+    _, lower, upper = bootstrap_band(curves, resamples=20_000, level=0.8)
+    means = np.array([np.mean(draw, axis=0) for draw in product(curves, repeat=3)])
+    np.testing.assert_allclose(lower, np.quantile(means, 0.1, axis=0, method="inverted_cdf"))
+    np.testing.assert_allclose(upper, np.quantile(means, 0.9, axis=0, method="inverted_cdf"))
+
+
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
 def test_permutation_test_equals_scipys_exact_one(alternative):
     rng = np.random.default_rng(1)
@@ -202,6 +211,19 @@ def test_random_permutations_agree_with_the_exact_test():
     drawn = permutation_test(a, b, resamples=20_000, seed=3)
     assert drawn == pytest.approx(exact, abs=0.015)
     assert 0 < permutation_test(np.arange(20) + 100, np.arange(20), resamples=500) <= 1 / 501 + 1e-12
+
+
+def test_interval_of_an_improvement_is_that_of_all_resamples():
+    """27 resamples of either method, all pairs by hand."""
+    a, b = np.array([1.0, 3.0, 6.0]), np.array([0.0, 2.0, 4.0])
+    chances = [
+        np.mean([[x > y for y in second] for x in first])
+        for first in product(a, repeat=3)
+        for second in product(b, repeat=3)
+    ]
+    found = probability_of_improvement(a, b, resamples=20_000, level=0.8)
+    assert found.lower == pytest.approx(np.quantile(chances, 0.1, method="inverted_cdf"))
+    assert found.upper == pytest.approx(np.quantile(chances, 0.9, method="inverted_cdf"))
 
 
 def test_probability_of_improvement_is_mann_whitneys_u():
@@ -360,6 +382,15 @@ def test_cvar_of_an_exponential():
         found = bootstrap_cvar([rng.exponential(10, 200)], resamples=200)
         covered += found.lower <= expected <= found.upper
     assert covered >= 80
+
+
+def test_interval_of_a_cvar_is_that_of_all_resamples():
+    """Five episodes: all 3,125 resamples by hand."""
+    values = np.array([0.0, 1.0, 3.0, 7.0, 20.0])
+    worst = [cvar(draw, 0.4) for draw in product(values, repeat=5)]
+    found = bootstrap_cvar([values], 0.4, resamples=20_000, level=0.8)
+    assert found.lower == pytest.approx(np.quantile(worst, 0.1, method="inverted_cdf"))
+    assert found.upper == pytest.approx(np.quantile(worst, 0.9, method="inverted_cdf"))
 
 
 def test_cvar_of_seeds_is_that_of_each():

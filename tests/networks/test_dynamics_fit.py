@@ -47,6 +47,21 @@ def fitted():
     return model, metrics, (s, a, change, reward)
 
 
+def test_the_price_of_weights_and_of_wide_bounds_by_hand():
+    """Two members, two layers: sums over entries; costs' networks and biases are free."""
+    model = Ensemble.create(2, 1, key=jax.random.key(0), members=2, hidden=(3,), costs=1)
+    settings = Fit(weight_decay=(0.1, 0.3), bound_penalty=0.05)
+    rng = np.random.default_rng(0)
+    members = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), model.members)
+    wanted = 0.0
+    for e in range(2):
+        wanted += 0.1 * np.sum(members.weights[0][e] ** 2) / 2 + 0.3 * np.sum(members.weights[1][e] ** 2) / 2
+        wanted += 0.05 * np.sum(members.max_log_variance[e] - members.min_log_variance[e]) / 2
+    assert len(members.cost_weights) and dynamics_fit.regulariser(members, settings) == pytest.approx(
+        float(wanted), rel=1e-5
+    )
+
+
 def noise_of(s):
     return np.exp(np.log(0.05) + (s + 1) / 2 * np.log(10))
 

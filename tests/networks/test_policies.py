@@ -9,7 +9,13 @@ import pytest
 from scipy import integrate, stats
 
 from surefoot.networks.mlp import Mlp
-from surefoot.networks.policies import CategoricalPolicy, GaussianPolicy, SquashedGaussianPolicy, WarmUp
+from surefoot.networks.policies import (
+    BoundedGaussianPolicy,
+    CategoricalPolicy,
+    GaussianPolicy,
+    SquashedGaussianPolicy,
+    WarmUp,
+)
 
 NETWORK = Mlp.create((2, 8, 3), jax.random.key(0))
 STATES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)
@@ -65,6 +71,18 @@ def test_gaussian_density_entropy_and_samples() -> None:
     samples = np.asarray(jax.vmap(lambda key: policy.act(STATES[0], key))(keys(2)))
     for i in range(3):
         assert stats.kstest(samples[:, i], stats.norm(OUTPUTS[0, i], np.exp(log_std[i])).cdf).pvalue > 1e-3
+
+
+def test_bounded_gaussian_is_one_about_a_mean_within_the_bounds() -> None:
+    log_std, low, high = np.array([-1.0, 0.0, 0.5]), (-1.0, 0.5, -3.0), (1.0, 2.5, -1.0)
+    policy = BoundedGaussianPolicy(NETWORK, jnp.asarray(log_std, jnp.float32), low, high)
+    mean = np.asarray(low) + (np.tanh(OUTPUTS) + 1) / 2 * (np.asarray(high) - low)
+    normal = stats.norm(mean, np.exp(log_std))
+    actions = np.random.default_rng(1).normal(size=(6, 3))
+    log_p = policy.log_prob(STATES, jnp.asarray(actions, jnp.float32))
+    np.testing.assert_allclose(log_p, normal.logpdf(actions).sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(policy.entropy(STATES), normal.entropy().sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(policy.mode(STATES), mean, atol=1e-5)
 
 
 def test_warm_up_is_uniform_and_then_the_policy() -> None:

@@ -11,6 +11,7 @@ from surefoot.numerics.density import (
     Density,
     Function,
     Gaussian,
+    InsideDisc,
     Kde,
     Mixture,
     OutsideBox,
@@ -253,3 +254,25 @@ def gap(points):
 def test_clear_errors(make, words):
     with pytest.raises(SurefootError, match=words):
         make()
+
+
+def test_draws_of_a_product_are_those_of_the_part_that_lie_in_its_regions():
+    """Beyond the unit disc the squared radius of a standard Gaussian is 1 more than anywhere: mean 3."""
+    hill = Gaussian((0.0, 0.0), 1.0)
+    beyond = np.asarray(Product((hill, OutsideDisc((0.0, 0.0), 1.0))).sample(jax.random.key(0), 20_000))
+    squared = np.sum(beyond**2, axis=1)
+    assert squared.min() >= 1.0 and squared.mean() == pytest.approx(3.0, abs=0.06)
+    within = np.asarray(Product((hill, InsideDisc((0.0, 0.0), 1.0))).sample(jax.random.key(1), 20_000))
+    squared = np.sum(within**2, axis=1)  # exponential with mean 2, given that it is below 1
+    ratio = math.exp(-0.5)
+    assert squared.max() <= 1.0 and squared.mean() == pytest.approx(2 - ratio / (1 - ratio), abs=0.01)
+    nowhere = Product((hill, OutsideDisc((0.0, 0.0), 50.0))).sample(jax.random.key(2), 3)
+    assert np.isnan(nowhere).all()
+    with pytest.raises(SurefootError, match="all its parts but one are regions"):
+        Product((hill, hill)).sample(jax.random.key(3), 1)
+
+
+def test_only_here_is_one_within_the_ball():
+    ball = InsideDisc((1.0, 0.0, 0.0), 2.0)
+    found = ball.log_prob(jnp.array([(1.0, 0.0, 1.99), (1.0, 0.0, 2.01), (3.0, 0.0, 0.0), (-1.1, 0.0, 0.0)]))
+    np.testing.assert_array_equal(found, [0.0, -np.inf, 0.0, -np.inf])

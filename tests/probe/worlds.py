@@ -7,10 +7,11 @@ If a method fails one of them, the probe says which part is broken:
 | Constant | the value network fits a number | V = 1 |
 | ByObservation | it sees the observation | V(s) = s |
 | Delayed | discounting and bootstrapping | V(0) = gamma, V(1) = 1 |
+| Cut | it bootstraps where time alone ends an episode | V = 1 / (1 - gamma) |
 | ByAction | the policy improves | always action 1, or a = 0.5 |
 | ByBoth | it does so given the observation | action 1 where s = 1, else action 0 |
 
-``cost`` switches on the constrained twin: the same number is a cost (Constant, ByObservation, Delayed),
+``cost`` switches on the constrained twin: the same number is a cost (Constant, ByObservation, Delayed, Cut),
 or the action that pays also costs 1 (ByAction), or does so where s = 1 (ByBoth).
 """
 
@@ -78,6 +79,12 @@ class Delayed(Probe):
     def step(self, state, action):
         last = state.time == 1
         return State(jnp.ones(()), state.time + 1), self.result(1.0 * last, 1.0 * last, last)
+
+
+class Cut(Probe):
+    def step(self, state, action):
+        result = self.result(1.0, 1.0, terminated=False)
+        return state, eqx.tree_at(lambda r: r.truncated, result, jnp.ones((), bool))
 
 
 class ByAction(Probe):

@@ -148,6 +148,7 @@ def evaluate(
     task = world.task
     options = run.config["learner"].get("options") or {}
     limits = limits_of(task.constraints, task.limits, options, cost_limits)
+    of_task = cost_limits is None and not options.get("cost_limits")
     planner, iteration = (None, None) if actor else _planners(run, world)
     mode = chosen_mode(mode, task) if planner is None else "sample"  # a planner has no other
     metrics, tables, warnings, notes = _measure(
@@ -157,7 +158,7 @@ def evaluate(
         mode=mode,
         seed=seed,
         seeds=tuple(run.seeds),
-        limits=limits,
+        limits=task.limits if of_task else limits,  # an infinite one is broken by no policy
         tail=tail,
     )
     exact = limits == limits_of(task.constraints, task.limits, options)

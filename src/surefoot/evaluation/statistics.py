@@ -164,7 +164,7 @@ def mean_bounds(
     with np.errstate(divide="ignore", invalid="ignore"):
         away = (drawn_mean - mean) / np.sqrt(drawn_square)
     away = np.sort(np.where(np.isnan(away), 0.0, away))  # 0 / 0: the mean itself, without spread
-    rank = max(0, math.ceil((1 - level) * resamples) - 1)
+    rank = max(0, math.ceil((1 - level) * resamples - 1e-9) - 1)  # 0.05 * 2000 is a little above 100
     ends = mean - error * away[-1 - rank], mean - error * away[rank]
     lower, upper = (float(end) if math.isfinite(end) else math.nan for end in ends)
     return Estimate(mean, lower, upper, n)

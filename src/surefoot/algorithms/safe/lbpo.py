@@ -276,6 +276,8 @@ def fit(
         weight = weights(batch).reshape(-1)
     # Which transitions share a step needs no seed of its own: they are other ones with every seed.
     key = jax.random.fold_in(jax.random.key(0), state.epoch)
+    if settings.critic_fit == "after":  # the first epoch has two fits
+        key = jax.random.fold_in(key, optax.tree.get(state.optimiser, "count"))
 
     observation, taken = flat(batch.observation), flat(batch.action)
     view = seen_from(state.critics, state.policy)
