@@ -7,7 +7,7 @@ import pytest
 
 import surefoot
 from surefoot.errors import SurefootError
-from surefoot.experiments import identity
+from surefoot.experiments import experiment, identity
 from surefoot.experiments.identity import code_digest, context_of, digests, field_defaults
 from surefoot.experiments.loop_benchmark import cells as loop_cells
 from surefoot.experiments.scopil import cells
@@ -54,10 +54,23 @@ def test_an_option_that_came_later_makes_no_other_cell_until_it_is_used():
     assert "plan_precision" not in defaults and "plan_every" in defaults
     used = dataclasses.replace(cell, options={**cell.options, "plan_precision": "bfloat16"})
     assert digests(used)[0] != digests(cell)[0]
-    later = identity.CAME_LATER["loop"]
+    other = ("loop", "plan_precision", "'bfloat16'", lambda options: True)
     with pytest.MonkeyPatch.context() as patch:  # another default than the one of before counts
-        patch.setitem(later, "plan_precision", "'bfloat16'")
+        patch.setattr(identity, "CAME_LATER", (other,))
         assert digests(cell)[0] != cell.training_digest({**context_of(cell), "learner": defaults})
+
+
+def test_an_option_may_have_come_later_for_some_cells_only(monkeypatch):
+    """The share of demonstrations is nothing to a cell whose expert is a density."""
+    known = {}
+    every = [c for name in ("firl-density", "firl-benchmark") for c in experiment(name).cells("laptop")]
+    plain = (dataclasses.replace(c, demonstrations=None) for c in every if c.algorithm == "firl")
+    fitted = {f"{c.name} {c.environment}": c for c in plain}
+    now = {name: digests(c, known)[0] for name, c in fitted.items()}
+    monkeypatch.setattr(identity, "CAME_LATER", ())
+    changed = {name for name, c in fitted.items() if digests(c, {})[0] != now[name]}
+    assert changed == {name for name, c in fitted.items() if c.options.get("density")}
+    assert 0 < len(changed) < len(fitted)
 
 
 def test_a_revision_of_code_makes_those_cells_others_that_it_concerns(monkeypatch):

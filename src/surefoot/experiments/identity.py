@@ -32,9 +32,12 @@ REVISIONS: tuple[tuple[str, str, Callable[[Mapping[str, Any]], bool]], ...] = (
 )
 """Changes of code that settings do not show: algorithm, what changed, and whether it concerns a cell with
 these options. Such a cell is another one than before."""
-CAME_LATER = {"loop": {"plan_precision": "'float32'"}}
-"""Options that an algorithm did not always have, with the defaults that do what was done without them: where
-these are untouched a cell is what it was."""
+CAME_LATER: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], bool]], ...] = (
+    ("loop", "plan_precision", "'float32'", lambda options: True),
+    ("firl", "expert_share", "0.5", lambda options: bool(options.get("density"))),
+)
+"""Options that an algorithm did not always have: algorithm, option, its default, and whether this does what
+was done without the option in a cell with such options. Where it is untouched the cell is what it was."""
 
 
 def digests(cell: Cell, known: dict[Any, Any] | None = None) -> tuple[str, str]:
@@ -62,7 +65,7 @@ def context_of(cell: Cell, known: dict[Any, Any] | None = None) -> dict[str, Any
     context = {
         "version": found(versions)["surefoot"],  # reads what is installed, which takes a while
         "demonstrations": found(_demonstrations, cell.demonstrations, cell.environment),
-        "learner": found(_learner, cell.algorithm),
+        "learner": found(_learner, cell.algorithm, _later(cell)),
         "environment": found(_environment, cell.environment),
     }
     revisions = [what for of, what, concerns in REVISIONS if of == cell.algorithm and concerns(cell.options)]
@@ -90,8 +93,17 @@ def _demonstrations(name: str | None, environment: str) -> str | None:
         ) from error
 
 
-def _learner(algorithm: str) -> Any:
-    """Default settings of an algorithm, less :data:`CAME_LATER`; for the demonstrator its code."""
+def _later(cell: Cell) -> tuple[tuple[str, str], ...]:
+    """Options and defaults of :data:`CAME_LATER` that change nothing in a cell."""
+    return tuple(
+        (option, default)
+        for algorithm, option, default, same in CAME_LATER
+        if algorithm == cell.algorithm and same(cell.options)
+    )
+
+
+def _learner(algorithm: str, later: tuple[tuple[str, str], ...]) -> Any:
+    """Default settings of an algorithm, less those that came ``later``; for the demonstrator its code."""
     if algorithm in (POLICY, UNTRAINED):
         return None
     if algorithm == EXPERT:
@@ -99,7 +111,6 @@ def _learner(algorithm: str) -> Any:
     if algorithm not in ALGORITHMS:
         raise unknown("algorithm", algorithm, ALGORITHMS, "See `surefoot list algorithms`.")
     module, _, name = ALGORITHMS[algorithm].partition(":")
-    later = CAME_LATER.get(algorithm, {}).items()
     defaults = field_defaults(f"surefoot.algorithms.{module}", name)
     return {option: value for option, value in defaults.items() if (option, value) not in later}
 
