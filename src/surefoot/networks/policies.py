@@ -290,13 +290,13 @@ class WarmUp(eqx.Module):
 
 
 class Mode(eqx.Module):
-    """A policy without its noise: s -> pi(s), and a policy of its own."""
+    """A policy without its noise: s -> pi(s), most probable or mean action, and a policy of its own."""
 
     policy: Any
 
-    def __call__(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch act"]:
+    def __call__(self, observation: Float[Array, "*batch obs"]) -> Shaped[Array, "..."]:
         return self.policy.mode(observation)
 
-    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Float[Array, "*batch act"]:
+    def act(self, observation: Float[Array, "*batch obs"], key: PRNGKeyArray) -> Shaped[Array, "..."]:
         """Its mode; the key is not used."""
         return self.policy.mode(observation)
