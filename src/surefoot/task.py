@@ -37,6 +37,8 @@ class Discrete:
     """The integers 0 .. n - 1."""
 
     n: int
+    start: int = 0
+    """What the environment calls the first of them; learners and demonstrations count from 0."""
 
 
 @dataclass(frozen=True)

@@ -105,12 +105,24 @@ def test_actual_number_of_steps_is_recorded(world, tmp_path):
         ({"learner": Tiny(steps_per_iteration=10)}, "10 steps do not divide evenly over 4 .*multiple of 4"),
         ({"learner": sf.Bc(steps_per_iteration=8)}, "learns from demonstrations"),
         ({"demonstrations": "marble-maze/zon"}, "marble-maze/zone"),
+        ({"learner": Tiny}, "The learner is 'Tiny'; give an instance"),
+        ({"learner": "bc"}, "The learner is 'bc'"),
     ],
     ids=lambda value: str(value)[:30] if isinstance(value, str) else "",
 )
 def test_bad_input_fails_before_anything_is_written(world, tmp_path, options, message):
     with pytest.raises(SurefootError, match=message):
         quick(world, tmp_path / "r", **options)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_world_by_its_name_and_a_reward_that_nobody_reads_are_refused(world, tmp_path):
+    with pytest.raises(SurefootError, match="make one from its name"):
+        quick("MarbleMaze-v0", tmp_path / "r")
+    paid = sf.relabel(world, lambda s: 0.0 * s[..., 0])
+    for learner in (sf.Bc(), sf.Firl(), sf.MaxEntIrl(), sf.Airl(), sf.Gail(), sf.Fmax(), sf.Smm()):
+        with pytest.raises(SurefootError, match="learns from no reward of the environment"):
+            quick(paid, tmp_path / "r", learner, steps=6400, demonstrations="marble-maze/zone")
     assert not (tmp_path / "r").exists()
 
 
@@ -390,6 +402,18 @@ def test_a_finished_run_is_left_as_it_is(world, tmp_path):
     times = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     resume(run.path, progress=False)
     assert times == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+
+
+@pytest.mark.parametrize("damage", ["all", "weights"])
+def test_policies_of_a_finished_run_are_exported_again(world, tmp_path, damage):
+    run = quick(world, tmp_path / "r")
+    before = {path.name: path.read_bytes() for path in (run.path / "policy").iterdir()}
+    if damage == "all":
+        shutil.rmtree(run.path / "policy")
+    else:
+        (run.path / "policy" / "seed-7.safetensors").write_bytes(b"cut")
+    resume(run.path, progress=False)
+    assert {path.name: path.read_bytes() for path in (run.path / "policy").iterdir()} == before
 
 
 def test_a_learner_ends_where_it_reaches_its_target(world, tmp_path, capfd):

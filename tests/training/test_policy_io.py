@@ -51,6 +51,20 @@ def folder(tmp_path):
     return export(tmp_path / "policy", [categorical(0), categorical(1)], DISCRETE)
 
 
+def test_an_environment_may_count_its_actions_from_elsewhere(tmp_path):
+    """Decisions are in its own numbers; chances are in their order."""
+    plain = load_policy(export(tmp_path / "plain", [categorical(0), categorical(1)], DISCRETE))
+    task = Task("Toy-v0", BOX, Discrete(4, start=-2), ("zone",), (0.0,))
+    moved = load_policy(export(tmp_path / "moved", [categorical(0), categorical(1)], task))
+    assert (plain.start, moved.start) == (0, -2)
+    np.testing.assert_array_equal(moved.mode(OBSERVATIONS), np.asarray(plain.mode(OBSERVATIONS)) - 2)
+    drawn = [policy.act(OBSERVATIONS, np.random.default_rng(1)) for policy in (plain, moved)]
+    np.testing.assert_array_equal(drawn[1], np.asarray(drawn[0]) - 2)
+    np.testing.assert_array_equal(moved.probabilities(OBSERVATIONS), plain.probabilities(OBSERVATIONS))
+    again = policy_io.revive(moved)  # as learners count
+    np.testing.assert_array_equal(again.mode(jnp.asarray(OBSERVATIONS)), plain.mode(OBSERVATIONS))
+
+
 # The same decisions ------------------------------------------------------------------------------------
 
 

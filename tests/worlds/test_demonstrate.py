@@ -130,3 +130,23 @@ def test_the_example_ends_as_it_says(tmp_path: Path) -> None:
     assert violations < 0.1 * sac_violations
     assert success > 0.95
     assert own_return > 0.9 * sac_return
+
+
+class Says:
+    """The same action everywhere."""
+
+    def __init__(self, action: Any) -> None:
+        self.action = jnp.asarray(action)
+
+    def act(self, observation: jax.Array, key: jax.Array) -> jax.Array:
+        return self.action
+
+
+def test_actions_are_recorded_as_they_were_applied() -> None:
+    world = sf.make("MarbleMazeTilt-v0", envs=2)
+    low, high = world.task.action.low, world.task.action.high
+    demos = sf.worlds.demonstrate(world, Says([50.0, -50.0]), episodes=2, keep_all=True)
+    np.testing.assert_allclose(demos.actions, np.tile([high[0], low[1]], (len(demos.actions), 1)))
+    demos.check(world.task)
+    with pytest.raises(SurefootError, match="gave the action 9, but"):
+        sf.worlds.demonstrate(sf.make("MarbleMaze-v0", envs=2), Says(9), episodes=1, keep_all=True)

@@ -66,6 +66,11 @@ def algorithm(name: str) -> type[Any]:
     return getattr(import_module(f"surefoot.algorithms.{module}"), cls)
 
 
+def plans(name: Any) -> bool:
+    """Whether the algorithm of that name acts by planning, so that its exported policy is its actor alone."""
+    return name in ALGORITHMS and getattr(algorithm(name), "plans", False)
+
+
 def name_of(learner: Any) -> str:
     """The name in the table of a learner or its class."""
     cls = learner if isinstance(learner, type) else type(learner)

@@ -215,6 +215,8 @@ def _collect_from(run: str, argv: list[str], *, command: str) -> None:
     demos = replace(demos, metadata=demos.metadata | {"command": command})
     demonstrations.save(demos, out, overwrite=options.overwrite)
     _say_collected(demos, out)
+    if demos.metadata["algorithm"].startswith("actor"):
+        print("  played by the actor of a planner alone, which may be much weaker than the planner")
     played = demos.metadata["played"]
     print(
         f"  return of the kept ones {_plus_minus(played['kept_return'])}, steps {played['kept_length']:.0f}"

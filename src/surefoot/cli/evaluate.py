@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -61,6 +62,5 @@ def main(argv: list[str]) -> int:
             actor=options.actor,
         )
         print(f"{table(found)}\n\nWritten: {run.path / 'evaluation.json'}\n")
-    named = " ".join(str(run.path) for run in runs)
-    print(f"Next: surefoot compare {named}")
+    print(f"Next: surefoot compare {shlex.join(str(run.path) for run in runs)}")
     return 0

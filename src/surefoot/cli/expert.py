@@ -56,6 +56,9 @@ def list_(argv: list[str]) -> int:
     """The presets."""
     from surefoot.experiments.experts import PRESETS
 
+    if any(word in ("-h", "--help") for word in argv):
+        print(LESSON)
+        return 0
     if argv:
         raise SurefootError(f"'{argv[0]}' is one argument too many; `surefoot expert list` takes none.")
     rows = [("body", "steps", "random steps", "published return")]

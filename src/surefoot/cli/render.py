@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,7 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     import numpy as np
 
     from surefoot import worlds
+    from surefoot.algorithms import plans
     from surefoot.envs import GYMNASIUM, is_simulated
     from surefoot.training.policy_io import load_policy
 
@@ -136,6 +138,11 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
     own = {**described["options"].get("env_options", {}), "render_mode": "rgb_array"}
     adapter: Any = worlds.from_description(described, envs=1, env_options=own).adapter  # type: ignore[union-attr]
     policy = load_policy(run.path, options.seed)
+    if plans(run.config["learner"]["name"]):
+        print(
+            "note: drawn is the actor of a planner alone; `surefoot evaluate` plays the planner.",
+            file=sys.stderr,
+        )
     rng = np.random.default_rng(0)
     env = adapter.factory()
     horizon = adapter.task.horizon
@@ -145,7 +152,7 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
         raw, observation = adapter.reset(env, seed=number)
         frames = [_picture(env, run)]
         for step in range(1, last + 1):
-            outcome = adapter.step(env, raw, np.asarray(policy.act(observation, rng)), step)
+            outcome = adapter.step(env, raw, np.asarray(policy.act(observation, rng) - policy.start), step)
             raw, observation = outcome.raw, outcome.observation
             ended = outcome.terminated or outcome.truncated
             if ended or step % every == 0:

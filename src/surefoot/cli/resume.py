@@ -35,6 +35,12 @@ def main(argv: list[str]) -> int:
 
     run = Run(find_run(options.run))
     if run.finished and options.steps in (None, run.config["steps"]):
+        from surefoot.training.policy_io import readable
+
+        if run.checkpoints() and not readable(run.path, run.seeds):
+            from surefoot.training.fit import export_again
+
+            export_again(run)
         early = run.steps != run.config["steps"]
         print(
             f"{run.path} is finished already; "

@@ -233,7 +233,10 @@ def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
     the environment."""
     words = [re.sub(r"^--from(?==|$)", "--start", word) for word in words]
     own = "reward" in {each.name for each in dataclasses.fields(environment)}
-    if own and not find_run(peek(words, "--reward", "")).joinpath("reward").is_dir():
+    given = find_run(peek(words, "--reward", ""))
+    if own and not given.joinpath("reward").is_dir():
+        if given.joinpath("config.json").exists():
+            raise SurefootError(f"The run {given} holds no reward; give one of a method that recovers any.")
         return list(words)
     return [re.sub(r"^--reward(?==|$)", "--learned-reward", word) for word in words]
 

@@ -76,6 +76,8 @@ EPISODE_METRICS = ("return", "length", "success", "violating_steps_per_episode",
 def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
     """Means over the episodes that ended inside ``batch``, NaN where none did; ``episodes`` is their number.
 
+    Without constraints ``violating_steps_per_episode`` and ``violating_episodes`` are NaN.
+
     An episode succeeds if any step does, as in evaluations; of one that began before ``batch`` the steps
     inside it are all that is known.
 
@@ -90,14 +92,15 @@ def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[s
         total = jnp.sum(jnp.where(done, values, 0.0))
         return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
-    totals = batch.totals
+    totals, unknown = batch.totals, jnp.full((), jnp.nan)
     metrics = {
         "episodes": count.astype(jnp.float32),
         "return": mean(totals.reward),
         "length": mean(totals.length),
         "success": mean(_succeeded(batch)),
-        "violating_steps_per_episode": mean(totals.any_violating_steps),
-        "violating_episodes": mean(totals.any_violating_steps > 0),
+        # Where no cost is reported nobody knows of violations.
+        "violating_steps_per_episode": mean(totals.any_violating_steps) if constraints else unknown,
+        "violating_episodes": mean(totals.any_violating_steps > 0) if constraints else unknown,
     }
     for index, name in enumerate(constraints):
         steps = totals.violating_steps[..., index]

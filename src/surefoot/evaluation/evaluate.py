@@ -387,10 +387,9 @@ def _steps_after(run: Run, iteration: int) -> int:
 
 def _plans(run: Run) -> bool:
     """Whether the run's learner acts by planning."""
-    from surefoot.algorithms import ALGORITHMS, algorithm
+    from surefoot.algorithms import plans
 
-    name = run.config["learner"]["name"]
-    return name in ALGORITHMS and getattr(algorithm(name), "plans", False)
+    return plans(run.config["learner"]["name"])
 
 
 def _planners(run: Run, world: World) -> tuple[Any, int | None]:

@@ -104,6 +104,7 @@ def record(
         SurefootError: no such run or policy, or it does not fit the environment.
     """
     from surefoot import worlds
+    from surefoot.algorithms import plans
     from surefoot.evaluation.rollouts import MODES
     from surefoot.networks.policies import Mode
     from surefoot.training.policy_io import load_policy, revive
@@ -123,6 +124,8 @@ def record(
             f"The policy of {run} takes {takes} observed numbers, but '{world.task.name}' gives {size}."
         )
     actor: Any = revive(deployed)
+    method = deployed.description.get("algorithm")
+    part = "actor" if plans(method) else "policy"
     demos = worlds.demonstrate(
         world,
         Mode(actor) if mode == "greedy" else actor,
@@ -137,7 +140,7 @@ def record(
     about = {
         "environment": {"id": where["id"], "options": where["options"]},
         "description": f"{chosen} episodes that a trained policy played in {where['id']}",
-        "algorithm": f"policy of {deployed.description.get('algorithm', 'a run')}, {mode} actions",
+        "algorithm": f"{part} of {method or 'a run'}, {mode} actions",
         "policy": {"seed": deployed.seed, "iteration": deployed.description.get("iteration")},
         "played": {
             "episodes": played,

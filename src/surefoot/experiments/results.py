@@ -32,8 +32,9 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def read_summary(path: Path) -> list[Record]:
+def read_summary(path: str | Path) -> list[Record]:
     """The records of a summary; raises :class:`SurefootError` if the file is missing or not a summary."""
+    path = Path(path)
     if not path.exists():
         raise SurefootError(f"{path} does not exist; run the experiment first.")
     records = read_json(path)

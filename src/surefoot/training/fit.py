@@ -34,6 +34,7 @@ from surefoot.training.log import Guard, Log
 from surefoot.training.plan import (
     Plan,
     check_demonstrations,
+    check_reads_reward,
     check_takes_demonstrations,
     checked_seeds,
     describe_reward,
@@ -119,6 +120,7 @@ def fit(
         100000
     """
     enable_compilation_cache()
+    _check_kinds(learner, world, demonstrations)
     seeds = checked_seeds(seeds)
     check_range("checkpoint_every", checkpoint_every, low=0)
     check_range("evaluate_episodes", evaluate_episodes, low=1)
@@ -129,6 +131,8 @@ def fit(
             "leave out evaluate_every."
         )
     description = describe(own(world))
+    if own(world) is not world:
+        check_reads_reward(learner)
     if demonstrations is not None:
         check_takes_demonstrations(learner)
     if isinstance(demonstrations, str):
@@ -173,6 +177,20 @@ def fit(
             raise
 
 
+def _check_kinds(learner: Any, world: Any, demonstrations: Any) -> None:
+    """Raises :class:`SurefootError` for what is often given in place of a learner, a world and a set."""
+    if isinstance(learner, str | type):
+        name = learner if isinstance(learner, str) else learner.__name__
+        raise SurefootError(f"The learner is {name!r}; give an instance of its class, such as sf.Scopil().")
+    if not hasattr(world, "task") or not hasattr(world, "collect"):
+        raise SurefootError(f"The world is {world!r}; make one from its name: sf.make('MarbleMaze-v0').")
+    if demonstrations is not None and not isinstance(demonstrations, str | Demonstrations):
+        raise SurefootError(
+            f"The demonstrations are of type {type(demonstrations).__name__}; give the name or folder of a "
+            "set, or make one of arrays: sf.demonstrations.Demonstrations(...), see docs/demonstrations.md."
+        )
+
+
 def resume(
     path: str | os.PathLike[str] | Run,
     world: Any = None,
@@ -192,7 +210,7 @@ def resume(
     run = path if isinstance(path, Run) else Run(path)
     plan = Plan.of(run.config) if steps is None else Plan.of(run.config).longer(steps)
     if run.finished and (steps is None or run.steps == plan.steps):
-        return run
+        return run if policy_io.readable(run.path, run.seeds) else export_again(run, world, learner=learner)
     enable_compilation_cache()
     learner = same_learner(run.config, learner)
     world = same_world(run, world)
@@ -202,6 +220,24 @@ def resume(
     run.lengthen(plan)  # last, so that a run that cannot go on stays as it was
     with locked(run.path):
         return _train(run, engine, plan, show=progress)
+
+
+def export_again(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: Any = None) -> Run:
+    """Writes the policies of a run anew, from its newest checkpoint, and its reward if it recovers one.
+
+    Takes the same arguments, and raises the same errors, as :func:`resume`.
+    """
+    run = path if isinstance(path, Run) else Run(path)
+    learner = same_learner(run.config, learner)
+    world = same_world(run, world)
+    demonstrations, given = reload_demonstrations(run), _start_of(learner, run)
+    engine = engine_for(learner, world, demonstrations, run.seeds, run.config["block"], given)
+    with locked(run.path):
+        found = _newest(run, engine)
+        if found is None:
+            raise SurefootError(f"{run.path} has no checkpoint, so its policies cannot be exported again.")
+        _export(run, engine, *found)
+    return run
 
 
 def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: Any = None) -> Restored:
@@ -396,19 +432,23 @@ def _target(learner: Any, block: Mapping[str, np.ndarray], seeds: Sequence[int])
     return reached, "; ".join(levels)
 
 
+def _export(run: Run, engine: Compiled | Hosted, tree: Any, done: int) -> bool:
+    """The policies, if their kind can be exported, and the rewards of a learner that has any."""
+    notes, task = {"algorithm": run.config["learner"]["name"], "iteration": done}, engine.world.task
+    policies = [policy_io.exported(policy) for policy in engine.policies(tree)]
+    known = policy_io.kind_of(policies[0]) is not None
+    if known:
+        policy_io.save_policy(run.path / "policy", policies, task, run.seeds, notes=notes)
+    if hasattr(engine.learner, "reward"):
+        reward_io.save_reward(run.path / "reward", engine.rewards(tree), task, run.seeds, notes=notes)
+    return known
+
+
 def _save(run: Run, engine: Compiled | Hosted, tree: Any, done: int, log: Log) -> None:
     """Metrics, policies, checkpoint, in this order: a checkpoint is never ahead of the rest."""
     log.sync()
-    policies = [policy_io.exported(policy) for policy in engine.policies(tree)]
-    if policy_io.kind_of(policies[0]) is not None:
-        notes = {"algorithm": run.config["learner"]["name"], "iteration": done}
-        policy_io.save_policy(run.path / "policy", policies, engine.world.task, run.seeds, notes=notes)
-    else:
+    if not _export(run, engine, tree, done):
         log.warn_once("export", "this kind of policy cannot be exported; use surefoot.training.fit.restore.")
-    if hasattr(engine.learner, "reward"):
-        notes = {"algorithm": run.config["learner"]["name"], "iteration": done}
-        task = engine.world.task
-        reward_io.save_reward(run.path / "reward", engine.rewards(tree), task, run.seeds, notes=notes)
     path = run.path / "checkpoints" / f"{done}.safetensors"
     checkpoint.save(path, engine.saved(tree), {"iteration": done, "config": _digest(run.config)})
     for old in run.checkpoints()[_CHECKPOINTS:]:

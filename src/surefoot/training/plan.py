@@ -41,6 +41,8 @@ _WITHOUT_DEMONSTRATIONS = frozenset(
     }
 )
 """Algorithms that would ignore demonstrations."""
+_WITHOUT_REWARD = frozenset({"bc", "firl", "maxent-irl", "airl", "gail", "fmax", "smm"})
+"""Algorithms that would ignore a reward: they make their own, or have none."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,15 @@ def check_takes_demonstrations(learner: Any) -> None:
     if (name := name_of(learner)) in _WITHOUT_DEMONSTRATIONS:
         raise SurefootError(
             f"{name} does not learn from demonstrations; leave out --demos (demonstrations=...)."
+        )
+
+
+def check_reads_reward(learner: Any) -> None:
+    """Raises :class:`SurefootError` for a learner that would ignore the reward that it is given."""
+    if (name := name_of(learner)) in _WITHOUT_REWARD:
+        raise SurefootError(
+            f"{name} learns from no reward of the environment, so another one would change nothing; leave "
+            "out --reward and --prior (relabel)."
         )
 
 

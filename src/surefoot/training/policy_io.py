@@ -41,6 +41,8 @@ _WITH_SPREAD = ("gaussian", "bounded-gaussian")
 """Kinds whose spread is an array of its own."""
 LOG_STD_RANGE = (-20.0, 2.0)
 """Of a squashed Gaussian, the same as in :mod:`surefoot.networks.policies`."""
+AGAIN = "`surefoot resume RUN` exports a run's policies again."
+"""What to do about a damaged export."""
 
 
 # Saving ------------------------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ def save_policy(
 
 def _space(space: Any) -> dict[str, Any]:
     if hasattr(space, "n"):
-        return {"n": space.n}
+        return {"n": space.n, **({"start": space.start} if space.start else {})}
 
     def bounds(values: Sequence[float]) -> list[float | None]:
         return [value if math.isfinite(value) else None for value in values]  # JSON knows no infinity
@@ -153,8 +155,13 @@ class DeployedPolicy:
     rng: np.random.Generator = field(default_factory=np.random.default_rng, repr=False)
     """Chance of :meth:`act` where none is given; begun by the system, so different in each process."""
 
+    @property
+    def start(self) -> int:
+        """The environment's number of the first discrete action, which is not 0 everywhere."""
+        return int(self.description["action"].get("start", 0))
+
     def act(self, observation: np.ndarray | Sequence[float], rng: np.random.Generator | None = None) -> Any:
-        """A sampled action, as during training: an int, or floats ``[act]`` within their bounds.
+        """A sampled action, as during training: an int of the environment, or floats ``[act]`` within bounds.
 
         ``rng`` makes the choice repeatable: ``np.random.default_rng(0)``, made once.
         """
@@ -162,7 +169,7 @@ class DeployedPolicy:
         outputs = self._outputs(observation)
         if self.kind == "categorical":
             gumbel = rng.gumbel(size=outputs.shape)  # argmax(logits + Gumbel noise) ~ softmax(logits)
-            return _whole(np.argmax(outputs + gumbel, axis=-1))
+            return _whole(np.argmax(outputs + gumbel, axis=-1) + self.start)
         if self.kind == "squashed-gaussian":
             mean, log_std = np.split(outputs, 2, axis=-1)
             noise = rng.standard_normal(mean.shape, dtype=np.float32)
@@ -176,7 +183,7 @@ class DeployedPolicy:
         """The most probable action: the same at every call."""
         outputs = self._outputs(observation)
         if self.kind == "categorical":
-            return _whole(np.argmax(outputs, axis=-1))
+            return _whole(np.argmax(outputs, axis=-1) + self.start)
         if self.kind == "squashed-gaussian":
             return self._squash(np.split(outputs, 2, axis=-1)[0])
         return self._squash(outputs) if self.kind == "bounded-gaussian" else self._clip(outputs)
@@ -194,7 +201,8 @@ class DeployedPolicy:
         size = self.weights[0].shape[0]
         if x.ndim == 0 or x.shape[-1] != size:
             raise SurefootError(
-                f"The policy takes observations of {size} numbers, not of shape {list(x.shape)}."
+                f"The policy takes observations of {size} numbers, not of shape {list(x.shape)}; where the "
+                "environment observes an integer, give a vector with a 1 at its place and 0 elsewhere."
             )
         if not np.isfinite(x).all():
             raise SurefootError(
@@ -243,6 +251,16 @@ def load_policy(path: str | os.PathLike[str], seed: int | None = None) -> Deploy
     )
 
 
+def readable(path: str | os.PathLike[str], seeds: Sequence[int]) -> bool:
+    """Whether the policies of these seeds are there and whole."""
+    try:
+        for seed in seeds:
+            load_policy(path, seed)
+    except SurefootError:
+        return False
+    return True
+
+
 def revive(
     policy: DeployedPolicy,
 ) -> CategoricalPolicy | GaussianPolicy | SquashedGaussianPolicy | BoundedGaussianPolicy:
@@ -280,7 +298,7 @@ def _description(folder: Path) -> dict[str, Any]:
             f"{folder} holds no policy (policy.json is missing); give a run folder or its policy folder."
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SurefootError(f"{path} is damaged ({error}); export the policy again.") from error
+        raise SurefootError(f"{path} is damaged ({error}); {AGAIN}") from error
     found = description.get("format") if isinstance(description, dict) else None
     if found != FORMAT:
         raise SurefootError(
@@ -311,9 +329,9 @@ def _tensors(path: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray
     try:
         tensors = load(path.read_bytes())
     except FileNotFoundError as error:
-        raise SurefootError(f"{path} is missing; export the policy again.") from error
+        raise SurefootError(f"{path} is missing; {AGAIN}") from error
     except (OSError, SafetensorError) as error:
-        raise SurefootError(f"{path} is cut short or damaged ({error}); export the policy again.") from error
+        raise SurefootError(f"{path} is cut short or damaged ({error}); {AGAIN}") from error
     sizes = description["sizes"]
     expected = {f"weights.{i}": (a, b) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))}
     expected |= {f"biases.{i}": (b,) for i, b in enumerate(sizes[1:])}

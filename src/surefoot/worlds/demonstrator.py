@@ -6,11 +6,13 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from surefoot.data.demonstrations import Demonstrations, spaces_of
 from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError, check_range
+from surefoot.task import Box, Task
 from surefoot.worlds.world import Acts, Episodes
 
 
@@ -25,7 +27,9 @@ def play_demonstrations(
 ) -> Demonstrations:
     """See :func:`surefoot.worlds.demonstrate`."""
     check_range("episodes", episodes, low=1)
-    batch = _play(world, controller, episodes, seed)
+    if not hasattr(controller, "act"):
+        raise SurefootError(f"The controller {controller!r} has no act(observation, key); give it one.")
+    batch = _as_applied(_play(world, controller, episodes, seed), world.task)
     done = np.asarray(batch.done)
     columns = np.arange(episodes)
     ends = np.where(done.any(axis=0), done.argmax(axis=0), len(done) - 1)
@@ -60,6 +64,21 @@ def _play(world: Any, controller: Acts, episodes: int, seed: int) -> Trajectorie
         return world.collect(controller, Episodes(episodes), key)[1]
 
     return (eqx.filter_jit(play) if world.compiled else play)(world, jax.random.key(seed))
+
+
+def _as_applied(batch: Trajectories, task: Task) -> Trajectories:
+    """With real actions clipped to their bounds, as the world did; raises for integers that are no action."""
+    if isinstance(task.action, Box):
+        action = jnp.clip(batch.action, jnp.asarray(task.action.low), jnp.asarray(task.action.high))
+        return eqx.tree_at(lambda b: b.action, batch, action)
+    wrong = np.asarray(batch.valid & ((batch.action < 0) | (batch.action >= task.action.n)))
+    if wrong.any():
+        given = int(np.asarray(batch.action)[wrong][0])
+        raise SurefootError(
+            f"The controller gave the action {given}, but '{task.name}' has 0 to {task.action.n - 1} here, "
+            "counted from 0 whatever the environment calls the first."
+        )
+    return batch
 
 
 def _cut(

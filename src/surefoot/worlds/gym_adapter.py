@@ -230,7 +230,7 @@ def _observation_box(space: gymnasium.Space, name: str) -> Box:
 
 def _action_space(space: gymnasium.Space, name: str) -> Box | Discrete:
     if isinstance(space, gymnasium.spaces.Discrete):
-        return Discrete(int(space.n))
+        return Discrete(int(space.n), int(space.start))
     if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
         low = tuple(float(v) for v in space.low.reshape(-1))
         high = tuple(float(v) for v in space.high.reshape(-1))
