@@ -281,7 +281,7 @@ def test_discrete_spaces_with_an_offset() -> None:
             return self.place, 0.0, False, False, {}
 
     world = world_of(Ring, envs=1)
-    assert world.task.action == Discrete(3)
+    assert world.task.action == Discrete(3, start=-1)
     assert world.task.observation == Box((4,), (0.0,) * 4, (1.0,) * 4)
     _, batch = world.collect(Always(jnp.asarray(2, jnp.int32)), Steps(5), KEY)
     np.testing.assert_array_equal(batch.observation[:, 0], np.eye(4)[[0, 1, 2, 3, 0]])
