@@ -80,5 +80,5 @@ def idle_settings(learner: Any) -> dict[str, str]:
             continue
         for name in rule.settings:
             if name in fields and getattr(learner, name) != fields[name].default:
-                found.setdefault(name, f"{name} changes nothing here: it counts {rule.where}.")
+                found.setdefault(name, f"it changes nothing here; it counts {rule.where}.")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -355,7 +356,8 @@ def _policies(run: Run, world: World) -> Any:
     from surefoot.training.policy_io import load_policy
 
     if not (run.path / "policy" / "policy.json").exists():
-        raise SurefootError(f"{run.path} holds no policy yet; go on with `surefoot resume {run.path}`.")
+        again = f"surefoot resume {shlex.quote(str(run.path))}"
+        raise SurefootError(f"{run.path} holds no policy; go on with `{again}`.")
     policies = [load_policy(run.path, seed) for seed in run.seeds]
     size, expected = policies[0].weights[0].shape[0], world.task.observation.size
     if size != expected:
