@@ -36,6 +36,13 @@ def pin(cores: Iterable[int]) -> None:
         os.sched_setaffinity(0, set(cores))
 
 
+def one_thread() -> None:
+    """JAX on the CPU, in one thread, in this process; call it before JAX is imported."""
+    os.environ.update(SINGLE_THREAD)
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+
 def cores() -> list[int]:
     """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from common import HERE, SINGLE_THREAD, Worker, cores, finish, machine, parser, spread
+from common import HERE, Worker, cores, finish, machine, one_thread, parser, spread
 from updates import CLOCKS, in_turns
 
 PEER = HERE / ".venv-peer-sac" / "bin" / "python"
@@ -98,11 +98,7 @@ def beside(given: Any, width: int, about: dict[str, Any]) -> dict[str, Any]:
 
 def serve(given: Any) -> None:
     """Sets up what is asked for, then does it once at each line on standard input."""
-    import os
-
-    # One thread, of the core that this process was pinned to.
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ |= SINGLE_THREAD | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    one_thread()  # of the core that this process was pinned to
     import jax
 
     does: dict[str, Callable[[], Any]] = {

@@ -9,13 +9,12 @@ few hundred transitions: they cost more as the buffer grows, as docs/loop.md say
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from common import SINGLE_THREAD, cores, finish, machine, parser, pin, spread
+from common import cores, finish, machine, one_thread, parser, pin, spread
 
 WARM_UP, SHORT = 250, 260
 """Steps with random actions, after which the model is fitted first; steps of the short training."""
@@ -28,9 +27,7 @@ def main() -> None:
     given = options.parse_args()
     about = machine()
     pin([given.core])
-    os.environ.update(SINGLE_THREAD)
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    one_thread()
     result = {}
     for name, case in cases().items():
         result[name] = measured(*case, given.rounds)

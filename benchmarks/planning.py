@@ -9,13 +9,12 @@ the same process, measured before and after each call, the faster of the two; wo
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
-from common import SINGLE_THREAD, cores, finish, machine, parser, pin, spread
+from common import cores, finish, machine, one_thread, parser, pin, spread
 
 OBSERVATION, ACTION, HIDDEN, MEMBERS, POPULATION, SEQUENCES = 17, 6, (200,) * 4, 5, 100, 5
 CASES: dict[str, dict[str, Any]] = {
@@ -39,9 +38,7 @@ def main() -> None:
     given = options.parse_args()
     about = machine()
     pin([given.core])
-    os.environ.update(SINGLE_THREAD)
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    one_thread()
     finish(
         {"benchmark": "planning", "unit": "milliseconds of one core", "machine": about, **measured(given)},
         given.out,

@@ -228,10 +228,7 @@ def export_again(path: str | os.PathLike[str] | Run, world: Any = None, *, learn
     Takes the same arguments, and raises the same errors, as :func:`resume`.
     """
     run = path if isinstance(path, Run) else Run(path)
-    learner = same_learner(run.config, learner)
-    world = same_world(run, world)
-    demonstrations, given = reload_demonstrations(run), _start_of(learner, run)
-    engine = engine_for(learner, world, demonstrations, run.seeds, run.config["block"], given)
+    engine = _engine_of(run, world, learner)
     with locked(run.path):
         found = _newest(run, engine)
         if found is None:
@@ -247,15 +244,19 @@ def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: A
     exported one instead (:mod:`surefoot.training.policy_io`).
     """
     run = path if isinstance(path, Run) else Run(path)
-    learner = same_learner(run.config, learner)
-    world = same_world(run, world)
-    demonstrations, given = reload_demonstrations(run), _start_of(learner, run)
-    engine = engine_for(learner, world, demonstrations, run.seeds, run.config["block"], given)
+    engine = _engine_of(run, world, learner)
     found = _newest(run, engine)
     if found is None:
         raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `surefoot resume {run.path}`.")
     tree, iteration = found
-    return Restored(learner, world, tree["state"], iteration)
+    return Restored(engine.learner, engine.world, tree["state"], iteration)
+
+
+def _engine_of(run: Run, world: Any, learner: Any) -> Compiled | Hosted:
+    """What trained ``run``, made anew for a look at its checkpoints."""
+    learner, world = same_learner(run.config, learner), same_world(run, world)
+    demonstrations, given = reload_demonstrations(run), _start_of(learner, run)
+    return engine_for(learner, world, demonstrations, run.seeds, run.config["block"], given)
 
 
 @dataclass(frozen=True)
