@@ -382,6 +382,7 @@ def log_hill(points):
             "over 2 numbers, but 1 numbers",
         ),
         (lambda: init(Firl(density="point-mass/gaussian", state_indices=(0, 2))), "entries 0 to 1"),
+        (lambda: init(Firl(density="point-mass/gaussian", state_indices=(1, 1))), "names an entry twice"),
         (lambda: init(Firl(density=UniformBox((8, 8), (9, 9)))), "zero at all of 2000 states"),
         (
             lambda: init(Firl(), lambda task: walks(task, length=20)),

@@ -30,7 +30,7 @@ def test_names_of_episode_metrics_are_those_that_worlds_report():
 
     def report(key):
         policy = Tiny().init(world.task, key).policy
-        return list(episode_metrics(world.collect(policy, Steps(4), key)[1], ("left",)))
+        return episode_metrics(world.collect(policy, Steps(4), key)[1], world.task)
 
     names = eqx.filter_eval_shape(report, jax.random.key(0))
     assert set(names) == {"episodes", *metrics.episode_names(("left",))}

@@ -156,7 +156,7 @@ class Tiny(eqx.Module):
         new = TinyState(
             policy, replay, carried, state.scale * 0.999, state.iteration + 1, state.mask, state.name
         )
-        metrics = {"loss": value, "scale": new.scale, **episode_metrics(batch, world.task.constraints)}
+        metrics = {"loss": value, "scale": new.scale, **episode_metrics(batch, world.task)}
         return new, world, metrics
 
 

@@ -92,8 +92,33 @@ def test_an_episode_succeeds_if_any_of_its_steps_does() -> None:
     for amount in (Episodes(12), Steps(42)):
         _, batch = world.fresh(key).collect(Right(), amount, key)
         lengths = np.asarray(batch.totals.length)[np.asarray(batch.done)]  # 2 from x = 1, else 3 or 4
-        found = float(episode_metrics(batch, ())["success"])
+        found = float(episode_metrics(batch, world.task)["success"])
         assert found == pytest.approx(np.mean(lengths > 2)) and 0 < found < 1
+
+
+class TellsAtTheEnd(WalkGym):
+    """Success is in ``info`` at an episode's last step only, and means that it began at -1."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.first = min(getattr(self, "first", 9), observation[0])
+        if terminated or truncated:
+            info = {**info, "is_success": self.first == 0}
+            del self.first
+        return observation, reward, terminated, truncated, info
+
+
+def test_success_that_is_told_at_the_end_only_is_heeded_once_it_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("surefoot.worlds.gym_adapter.PROBE_STEPS", 1)
+    world = sf.make(TellsAtTheEnd, envs=3)
+    assert not world.task.reports_success  # the first steps did not show it
+    demos = sf.worlds.demonstrate(world, Right(), episodes=12)
+    np.testing.assert_array_equal(demos.observations[demos.offsets[:-1], 0], -1)
+    assert demos.metadata["played"]["unsuccessful"] == 12 - demos.episodes > 0
+    _, batch = world.collect(Right(), Steps(42), jax.random.key(0))
+    assert np.isnan(episode_metrics(batch, world.task)["success"])  # of the training nothing is known
 
 
 def test_demonstrations_survive_the_disk(example: Any, lake: Any, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from surefoot.task import Task
+
 T = TypeVar("T")
 
 
@@ -73,10 +75,11 @@ EPISODE_METRICS = ("return", "length", "success", "violating_steps_per_episode",
 
 
 @eqx.filter_jit  # one call where it is not part of a program already, as around simulators
-def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[str, Float[Array, ""]]:
+def episode_metrics(batch: Trajectories, task: Task) -> dict[str, Float[Array, ""]]:
     """Means over the episodes that ended inside ``batch``, NaN where none did; ``episodes`` is their number.
 
-    Without constraints ``violating_steps_per_episode`` and ``violating_episodes`` are NaN.
+    Without constraints ``violating_steps_per_episode`` and ``violating_episodes`` are NaN, as ``success`` is
+    where the environment does not report it.
 
     An episode succeeds if any step does, as in evaluations; of one that began before ``batch`` the steps
     inside it are all that is known.
@@ -92,13 +95,13 @@ def episode_metrics(batch: Trajectories, constraints: tuple[str, ...]) -> dict[s
         total = jnp.sum(jnp.where(done, values, 0.0))
         return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
-    totals, unknown = batch.totals, jnp.full((), jnp.nan)
+    totals, constraints, unknown = batch.totals, task.constraints, jnp.full((), jnp.nan)
     metrics = {
         "episodes": count.astype(jnp.float32),
         "return": mean(totals.reward),
         "length": mean(totals.length),
-        "success": mean(_succeeded(batch)),
-        # Where no cost is reported nobody knows of violations.
+        # Where success or costs are not reported nobody knows of them.
+        "success": mean(_succeeded(batch)) if task.reports_success else unknown,
         "violating_steps_per_episode": mean(totals.any_violating_steps) if constraints else unknown,
         "violating_episodes": mean(totals.any_violating_steps > 0) if constraints else unknown,
     }

@@ -293,7 +293,8 @@ def _measure(
             warnings += _of_dropped(report, named)
             notes += _of_feasible(report, getattr(policies, "limits", None), place)
             against = task.limits if limits is None else limits
-            metrics |= summarise(found, task.constraints, task.reports_success, prefix, against, tail)
+            reported = task.reports_success or bool(found.success.any())  # by some at the end only
+            metrics |= summarise(found, task.constraints, reported, prefix, against, tail)
             tables[prefix] = found
             if island:
                 passed = tables_of.ways(found, maze_positions, (island.x, island.y))

@@ -333,7 +333,7 @@ def _played(learner: Any, state: Any, world: Any, episodes: int, key: PRNGKeyArr
     found = {}
     for prefix, policy in policies.items():
         _, batch = world.collect(policy, Episodes(episodes), key)
-        values = episode_metrics(batch, world.task.constraints)
+        values = episode_metrics(batch, world.task)
         found |= {prefix + name: value for name, value in values.items()}
     return found
 

@@ -130,7 +130,8 @@ def option_names(id: str) -> list[str]:  # noqa: A002
             register_envs()
             entry: Any = gymnasium.spec(name).entry_point
             made = load_env_creator(entry) if isinstance(entry, str) else entry
-        known = [n for n in inspect.signature(made).parameters if n not in ("self", "kwargs", "args")]
+        taken = inspect.signature(made).parameters.items()
+        known = [n for n, p in taken if n != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     except (TypeError, ValueError, ImportError, AttributeError, gymnasium.error.Error):
         return []
     if name.startswith("surefoot/Safety"):  # it also takes the fields of its task

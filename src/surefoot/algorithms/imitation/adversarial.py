@@ -193,7 +193,7 @@ def iteration(method: Any, state: State, world: World, key: PRNGKeyArray) -> tup
     def one(state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         key_collect, key_learn = jax.random.split(key)
         world, batch = world.collect(method.policy(state), Steps(method.steps_per_round), key_collect)  # 1
-        played = episode_metrics(batch, world.task.constraints)
+        played = episode_metrics(batch, world.task)
         state, metrics = learn(method, state, batch, key_learn)  # 2, 3
         return state, world, played | metrics
 
@@ -201,7 +201,7 @@ def iteration(method: Any, state: State, world: World, key: PRNGKeyArray) -> tup
     state, world, metrics = in_rounds(one, state, world, key_rounds, rounds)
     if method.trajectories:
         _, batch = world.collect(method.policy(state), Episodes(method.trajectories), key_roll)
-        metrics |= episode_metrics(batch, world.task.constraints)
+        metrics |= episode_metrics(batch, world.task)
         state, measured = measure(method, state, batch)
         metrics |= measured
     return state, world, metrics

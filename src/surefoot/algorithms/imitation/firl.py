@@ -242,7 +242,7 @@ class Firl(eqx.Module):
         key_rl, key_roll, key_reward = jax.random.split(key, 3)
         state, world, metrics = maxent_rl(self, state, world, key_rl)  # 1
         _, batch = world.collect(state.agent.actor, Episodes(self.trajectories), key_roll)  # 2
-        played = episode_metrics(batch, world.task.constraints)  # before the batch is given away
+        played = episode_metrics(batch, world.task)  # before the batch is given away
         state, learned = self.update_reward(state, batch, key_reward)  # 3, 4
         return state, world, played | metrics | learned
 

@@ -281,7 +281,7 @@ class Icrl(eqx.Module):
             state,
             world,
             {
-                **episode_metrics(batch, world.task.constraints),
+                **episode_metrics(batch, world.task),
                 **metrics,
                 **constraint_metrics,
                 "sampled_steps": jnp.sum(batch.valid).astype(jnp.float32),

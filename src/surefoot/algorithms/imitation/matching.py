@@ -71,8 +71,10 @@ def the_expert(settings: Any, task: Task, key: PRNGKeyArray, demonstrations: Dem
 
 
 def chosen_indices(settings: Any, task: Task) -> tuple[int, ...]:
-    """Entries of the observation that count; raises :class:`SurefootError` if one does not exist."""
+    """Entries of the observation that count; raises :class:`SurefootError` if one is not there, or twice."""
     size = task.observation.size
+    if len(set(settings.state_indices)) < len(settings.state_indices):
+        raise SurefootError(f"state_indices = {settings.state_indices} names an entry twice.")
     for index in settings.state_indices:
         if not 0 <= index < size:
             raise SurefootError(

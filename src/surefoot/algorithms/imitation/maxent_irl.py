@@ -121,7 +121,7 @@ class MaxEntIrl(eqx.Module):
         key_rl, key_roll = jax.random.split(key)
         state, world, metrics = firl.maxent_rl(self, state, world, key_rl)
         _, batch = world.collect(state.agent.actor, Episodes(self.trajectories), key_roll)
-        played = episode_metrics(batch, world.task.constraints)  # before the batch is given away
+        played = episode_metrics(batch, world.task)  # before the batch is given away
         state, learned = self.update_reward(state, batch)
         return state, world, played | metrics | learned
 

@@ -134,7 +134,7 @@ class Scopil(eqx.Module):
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         key_collect, key_update = jax.random.split(key)
         world, batch = world.collect(self.policy(state), Steps(self.steps_per_iteration), key_collect)  # 1
-        played = episode_metrics(batch, world.task.constraints)
+        played = episode_metrics(batch, world.task)
         state, metrics = self.update(state, batch, key_update)  # 2-6
         return state, world, played | metrics
 

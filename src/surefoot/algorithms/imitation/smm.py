@@ -140,7 +140,7 @@ class Smm(eqx.Module):
         def one(state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
             key_collect, key_learn = jax.random.split(key)
             world, batch = world.collect(self.policy(state), Steps(self.steps_per_round), key_collect)  # 1
-            played = episode_metrics(batch, world.task.constraints)
+            played = episode_metrics(batch, world.task)
             state, metrics = self.learn(state, batch, key_learn)  # 2, 3
             return state, world, played | metrics
 
@@ -148,7 +148,7 @@ class Smm(eqx.Module):
         state, world, metrics = in_rounds(one, state, world, key_rounds, rounds)
         if self.trajectories:
             _, batch = world.collect(self.policy(state), Episodes(self.trajectories), key_roll)
-            metrics |= episode_metrics(batch, world.task.constraints)
+            metrics |= episode_metrics(batch, world.task)
             state, measured = adversarial.measure(self, state, batch)
             metrics |= measured
         return state, world, metrics

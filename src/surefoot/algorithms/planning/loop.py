@@ -336,7 +336,7 @@ class Loop(eqx.Module):
         due = steps // self.model_every > state.steps // self.model_every
         model = fitted(self.model_fit, state.model, replay, key_model, due)  # 10-12
         agent, metrics = improve(self, state.agent, replay, simulated, key_agent, enabled)  # 13-15
-        metrics |= episode_metrics(batch, state.task.constraints) | report | model.metrics
+        metrics |= episode_metrics(batch, state.task) | report | model.metrics
         return State(agent, model, replay, simulated, steps, state.task), metrics
 
     def planner(self, state: State) -> Planner:

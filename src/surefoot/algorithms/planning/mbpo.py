@@ -257,7 +257,7 @@ class Mbpo(eqx.Module):
         dropped = jnp.where(due, dropped, state.dropped)
         kept = self.kept(rolled.astype(jnp.int32))
         agent, metrics = improve(self, state.agent, replay, simulated, kept, key_agent)  # 5
-        metrics |= episode_metrics(batch, state.task.constraints) | model.metrics
+        metrics |= episode_metrics(batch, state.task) | model.metrics
         metrics |= {"rollout_length": rolled, "plan_dropped": dropped}
         metrics["simulated"] = jnp.minimum(simulated.size, kept).astype(jnp.float32)
         return State(agent, model, replay, simulated, rolled, dropped, steps, state.task), metrics

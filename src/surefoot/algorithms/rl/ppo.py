@@ -132,7 +132,7 @@ class Ppo(eqx.Module):
         key_collect, key_update = jax.random.split(key)
         world, batch = world.collect(self.policy(state), Steps(self.batch_steps), key_collect)  # line 1
         state, metrics = update(self, state, batch, key_update)  # lines 2, 3
-        return state, world, {**episode_metrics(batch, world.task.constraints), **metrics}
+        return state, world, {**episode_metrics(batch, world.task), **metrics}
 
 
 @eqx.filter_jit

@@ -146,12 +146,12 @@ class Sac(eqx.Module):
     def iteration(self, state: State, world: World, key: PRNGKeyArray) -> tuple[State, World, Metrics]:
         key_collect, key_update = jax.random.split(key)
         world, batch = world.collect(self.policy(state), Steps(self.steps_per_iteration), key_collect)  # 1
-        state, metrics = self.update(state, batch, key_update, world.task.constraints)  # 2-5
+        state, metrics = self.update(state, batch, key_update, world.task)  # 2-5
         return state, world, metrics
 
     @eqx.filter_jit(donate="all-except-first")
     def update(
-        self, state: State, batch: Trajectories, key: PRNGKeyArray, constraints: tuple[str, ...] = ()
+        self, state: State, batch: Trajectories, key: PRNGKeyArray, task: Task
     ) -> tuple[State, Metrics]:
         """Stores the new experience, then ``updates_per_step`` gradient steps for each of its steps.
 
@@ -160,7 +160,7 @@ class Sac(eqx.Module):
         replay, steps = state.replay.add(batch), state.steps + batch.reward.size
         enabled = steps > self.warm_up
         agent, metrics = train(self, state.agent, replay, key, self.updates, enabled=enabled)
-        return State(agent, replay, steps), episode_metrics(batch, constraints) | metrics
+        return State(agent, replay, steps), episode_metrics(batch, task) | metrics
 
 
 def train(

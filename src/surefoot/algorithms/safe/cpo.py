@@ -183,7 +183,7 @@ class Cpo(eqx.Module):
         limits = jnp.array(limits_of("CPO", task, self.cost_limits))
         world, batch = collect(self.policy(state), world, episodes, key)  # line 1
         state, metrics = update(self, state, batch, limits, task.constraints)  # lines 1 to 6
-        return state, world, {**episode_metrics(batch, task.constraints), **metrics}
+        return state, world, {**episode_metrics(batch, task), **metrics}
 
 
 def create_actor(task: Task, hidden: tuple[int, ...], key: PRNGKeyArray, *, initial_std: float) -> Actor:

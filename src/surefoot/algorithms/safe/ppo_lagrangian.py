@@ -209,7 +209,7 @@ class PpoLagrangian(eqx.Module):
         state, metrics = update(self, state, batch, batch.cost, excess, key_update)  # lines 2, 3, 4
         nu = state.multipliers.value
         multipliers = {f"multiplier/{name}": nu[i] for i, name in enumerate(names)}
-        return state, world, {**episode_metrics(batch, names), **metrics, **multipliers}
+        return state, world, {**episode_metrics(batch, world.task), **metrics, **multipliers}
 
 
 def mean_episode_cost(

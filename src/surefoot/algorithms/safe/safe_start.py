@@ -170,7 +170,7 @@ class SafeStart(eqx.Module):
         limits = jnp.array(limits_of("safe-start", task, self.cost_limits))
         world, batch = collect(self.policy(state), world, episodes, key)  # line 1
         state, metrics = update(self, state, batch, limits, task.constraints)  # lines 2, 3
-        return state, world, {**episode_metrics(batch, task.constraints), **metrics}
+        return state, world, {**episode_metrics(batch, task), **metrics}
 
 
 @eqx.filter_jit
