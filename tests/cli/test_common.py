@@ -36,6 +36,10 @@ class Outer:
     """Numbers."""
     name: str | None = None
     """A word."""
+    limits: tuple[float, ...] | None = None
+    """Numbers, or none."""
+    steps: int = 1
+    """A whole number."""
 
 
 def read(*words: str) -> Outer:
@@ -55,7 +59,14 @@ def test_defaults_and_values():
         (("--no-fest",), "Unknown option '--no-fest'. Did you mean '--no-fast'?"),
         (("--qqqqqq=3",), "Unknown option '--qqqqqq'. See"),
         (("word",), "'word' is one argument too many."),
-        (("--rate", "x"), "--rate: could not convert string to float: 'x'"),
+        (("--rate", "x"), "--rate: 'x' is not a number. See"),
+        (("--sizes", "3,4"), "--sizes 3,4: write several values with spaces between them, --sizes 3 4. See"),
+        (("--sizes", "3", "4e1"), "--sizes: '3', '4e1' cannot be read. See"),
+        (("--limits", "2,5"), "--limits 2,5: write several values with spaces between them, --limits 2 5."),
+        (("--limits", "x"), "--limits: 'x' cannot be read. See"),
+        (("--steps", "3e5"), "--steps: '3e5' is not a whole number; write 300000. See"),
+        (("--steps", "1.5"), "--steps: '1.5' is not a whole number. See"),
+        (("--steps", "inf"), "--steps: 'inf' is not a whole number. See"),
         (("--rate", "2"), "rate = 2.0 is out of range; it must lie in [0, 1]."),
         (("--kind", "up"), "Expected one of ('left', 'right')"),
         (("--rate",), "Missing value for argument '--rate'"),

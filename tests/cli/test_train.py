@@ -62,6 +62,7 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
         (["discrete-sac", "--steps", "0"], "steps"),
         (["discrete-sac", "--seeds", "zero"], "--seeds zero: "),
         (["discrete-sac", "--envs", "0"], "envs = 0"),
+        (["discrete-sac", "--evaluate-episodes", "5"], "says nothing without --evaluate-every STEPS"),
         (["discrete-sac", "--env", "MarbleMase-v0"], "Did you mean 'MarbleMaze-v0'?"),
         (["discrete-sac", "--env=gymnasium:CartPol-v1"], "CartPole"),
         (["discrete-sac", "--env", "gymnasium:CartPole-v1", "--option", "x"], "NAME=VALUE"),

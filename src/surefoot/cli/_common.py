@@ -90,8 +90,35 @@ def _first_paragraph(box: str) -> str:
     body = next(iter(paragraphs if "╭" in box else paragraphs[1:]), [])
     text = " ".join(" ".join(body).split()) or "The options cannot be read."
     # "algorithm: " and the like are the names of groups, which the user has not typed.
-    text = re.sub(r"^(Error parsing )?([a-z]+: )?", "", text)
+    text = _plainly(re.sub(r"^(Error parsing )?([a-z]+: )?", "", text))
     return text if text.endswith(".") else text + "."
+
+
+def _plainly(text: str) -> str:
+    """A complaint about a value in words for people who know neither Python's types nor tyro's."""
+    several = re.search(r"^(--\S+): .*\['([^']*,[^']*)'\]\.?$", text)
+    if several:
+        flag, value = several.groups()
+        apart = value.replace(",", " ")
+        return f"{flag} {value}: write several values with spaces between them, {flag} {apart}"
+    text = re.sub(r"no type matching .* could be instantiated from \['(.*)'\]", r"'\1' cannot be read", text)
+    text = re.sub(r"Could not find valid parse for arguments: \['(.*)'\]", r"'\1' cannot be read", text)
+    text = re.sub(r"could not convert string to float: ('.*')", r"\1 is not a number", text)
+    whole = re.search(r"invalid literal for int\(\) with base 10: '(.*)'", text)
+    if whole:
+        meant = _whole(whole[1])
+        hint = f"; write {meant}" if meant else ""
+        text = text.replace(whole[0], f"'{whole[1]}' is not a whole number{hint}")
+    return text
+
+
+def _whole(text: str) -> str:
+    """The digits of a whole number that is written otherwise, such as 3e5; empty if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return ""
+    return str(int(value)) if value.is_integer() else ""
 
 
 def _left_over(

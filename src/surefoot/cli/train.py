@@ -180,6 +180,8 @@ def train(learner: Any, environment: Any, options: RunOptions, *, command: str) 
     from surefoot.training.fit import fit
 
     seeds = parse_seeds(options.seeds)
+    if options.evaluate_every is None and options.evaluate_episodes != RunOptions.evaluate_episodes:
+        raise SurefootError("--evaluate-episodes says nothing without --evaluate-every STEPS; give both.")
     if isinstance(environment, GymnasiumOptions):
         world_options = environment.as_options()
     else:
