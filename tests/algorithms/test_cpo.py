@@ -137,6 +137,31 @@ def test_a_step_is_shortened_until_no_cost_rises_beyond_its_room(excess, radius,
     assert before[1] > max(-excess, 0.0) and before[2] < radius  # the cost alone forbade that trial
 
 
+def test_a_step_is_shortened_until_no_reward_is_lost():
+    """Rewards fall again 1.3 spreads away; the whole step goes further, and no cost forbids it."""
+    learner = replace(CPO, radius=4.0, damping=1e-3)
+    policy = learner.init(Road(0.5, mixed=True, horizon=25).task, jax.random.key(3)).policy
+    seen = jax.random.normal(jax.random.key(4), (3_000, 3))
+    action = jax.vmap(policy.act)(seen, jax.random.split(jax.random.key(5), 3_000))
+    spreads = (action - policy.mode(seen))[:, 0] / jnp.exp(policy.log_std[0])
+    gain, harm, weight = jnp.sin(2.5 * spreads), jnp.zeros((3_000, 1)), jnp.full(3_000, 1 / 3_000)
+    after, metrics = improve(learner, policy, seen, action, weight, gain, harm, jnp.array([-5.0]))
+    fraction = float(metrics["step_fraction"])
+
+    def surrogate(share):
+        moved = jax.tree.map(lambda old, new: old + share / fraction * (new - old), policy, after)
+        ratio = jnp.exp(moved.log_prob(seen, action) - policy.log_prob(seen, action))
+        apart = (moved.mode(seen) - policy.mode(seen))[:, 0] / jnp.exp(moved.log_std[0])
+        narrower = 2 * (policy.log_std - moved.log_std)[0]
+        kl = jnp.mean(jnp.exp(narrower) + apart**2 - 1 - narrower) / 2
+        return float(jnp.mean((ratio - 1) * gain)), float(kl)
+
+    assert metrics["case"] == 3 and 0 < fraction < 1
+    (taken, apart), (before, further) = surrogate(fraction), surrogate(fraction / learner.backtrack_factor)
+    assert taken >= 0 > before
+    assert apart == pytest.approx(float(metrics["kl"]), rel=1e-3) and further < learner.radius
+
+
 def test_real_actions_are_brought_below_a_limit():
     """From a start above it, with discounts of their own."""
     road = Road(0.5, mixed=True, horizon=25)
