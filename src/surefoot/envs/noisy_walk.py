@@ -14,7 +14,7 @@ policy can do is to sit on its limit, and each error of the estimate pushes it o
 | start | exactly ``(0, 0)`` |
 | end | never terminated; truncated after ``horizon`` actions |
 
-Standing still costs 2.81 an episode on average and so is not safe; walking back, ``a = -clip(p)``, costs
+Standing still costs 2.82 an episode on average and so is not safe; walking back, ``a = -clip(p)``, costs
 1.26. The thesis writes N(0, 0.1) without saying whether 0.1 is a variance. It must be a standard
 deviation: with the other no policy can stay within 2.
 

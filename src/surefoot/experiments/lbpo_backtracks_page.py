@@ -134,8 +134,9 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
     parts = [
         _head(records, scale),
         pages.in_short(found, "places"),
-        "## Recovery steps\n\nEpochs in which a method only lowered the cost, because its own episodes "
-        "were above the limit: interquartile mean over seeds, bootstrap over seeds.",
+        "## Recovery steps\n\nEpochs whose own episodes were above the limit. SDDPG, BACKTRACK and LBPO then "
+        "only lower the cost; CPO steps back within its linear model of it, and spends on reward what that "
+        "leaves. Interquartile mean over seeds, bootstrap over seeds.",
         _table(table),
         _figure(table, folder / EXPERIMENT.name),
         pages.every_verdict(found),
