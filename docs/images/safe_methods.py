@@ -20,13 +20,15 @@ from surefoot.reports.plots import look
 from surefoot.reports.rewards import write
 
 RUNS = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/safe_methods")
-EPOCHS, BATCH, SEEDS, EPISODES = 60, 1_000, range(2), 500
+EPOCHS, BATCH, SEEDS, EPISODES = 60, 1_000, range(5), 500
 LIMIT = 2.0
 EPOCH = {"batch_steps": BATCH, "hidden": (16, 16)}
 CRITICS = {**EPOCH, "critic_hidden": (32, 32), "exploration": 0.05}
+NOISE = {**CRITICS, "critic_action": "noise"}
 PPO = {"batch_steps": BATCH, "minibatch": 250, "hidden": (32, 32), "initial_std": 0.25, "trace": 0.97}
 METHODS = {
     "LBPO": sf.Lbpo(**CRITICS),
+    "LBPO, critics of the noise": sf.Lbpo(**NOISE),
     "BACKTRACK": sf.Backtrack(**CRITICS),
     "SDDPG": sf.Sddpg(**CRITICS),
     "CPO": sf.Cpo(**EPOCH, value_hidden=(32, 32), initial_std=0.25),  # half widths of 0.2: as much as 0.05
@@ -38,7 +40,7 @@ METHODS = {
 
 def trained(name: str, learner: object, world: object, **given: object) -> sf.Run:
     """The run of that name, made if it is not there."""
-    folder = RUNS / name.lower().replace(", ", "-")
+    folder = RUNS / name.lower().replace(", ", "-").replace(" ", "-")
     if (folder / "config.json").exists():
         return sf.resume(folder)
     return sf.fit(learner, world, run=folder, log_every=BATCH, progress=False, **given)
@@ -63,11 +65,20 @@ world = sf.make("NoisyWalk-v0", envs=100)
 numbers = Path(__file__).with_suffix(".json")
 shown = sf.worlds.demonstrate(world, WalkBack(), episodes=300, keep_all=True)
 # Its one epoch only brings the controller into a network.
-still = sf.SafeStart(**CRITICS, target_cost=LIMIT, calm_epochs=1)
-start = trained("start", still, world, steps=BATCH, demonstrations=shown)
+start, of_noise = (
+    trained(
+        name,
+        sf.SafeStart(**form, target_cost=LIMIT, calm_epochs=1),
+        world,
+        steps=BATCH,
+        demonstrations=shown,
+    )
+    for name, form in (("start", CRITICS), ("start of the noise", NOISE))
+)
 results = {"walk back (the start)": estimate(start, "start")}
 for name, learner in METHODS.items():
-    run = trained(name, learner, world, steps=EPOCHS * BATCH, seeds=SEEDS, start=start.path)
+    begin = of_noise if getattr(learner, "critic_action", "raw") == "noise" else start
+    run = trained(name, learner, world, steps=EPOCHS * BATCH, seeds=SEEDS, start=begin.path)
     results[name] = estimate(run, name)
     numbers.write_text(json.dumps(results, indent=1) + "\n")
 
@@ -75,8 +86,9 @@ figure = Figure(figsize=(6.2, 3.6), layout="constrained")
 axes = figure.subplots()
 for index, (name, found) in enumerate(results.items()):
     x, y = (Estimate.from_dict(found[key]) for key in ("training_unsafe_epochs", "expected_cost/distance"))
-    style = look(index)
-    axes.plot(100 * x.estimate, y.estimate, style.marker, color=style.colour, markersize=9, label=name)
+    style = look(index - 1)
+    marker, colour = (style.marker, style.colour) if index else ("*", "black")  # the start is no method
+    axes.plot(100 * x.estimate, y.estimate, marker, color=colour, markersize=9, label=name)
 axes.axhline(LIMIT, color="#D1201F", linewidth=1.2, dashes=(2, 1.5))
 axes.set(
     xlabel="unsafe epochs while training (percent)", ylabel="return = cost of the last policy", xlim=(-4, 104)
