@@ -9,6 +9,8 @@ from probe.training import train
 from probe.worlds import Delayed
 from surefoot.algorithms import ALGORITHMS, algorithm
 from surefoot.algorithms.idle import RULES, idle_settings
+from surefoot.algorithms.imitation.firl import Firl
+from surefoot.algorithms.imitation.fmax import Fmax
 from surefoot.algorithms.rl.sac import Sac
 from surefoot.algorithms.safe.lbpo import Lbpo
 from surefoot.algorithms.safe.ppo_lagrangian import PpoLagrangian
@@ -36,6 +38,12 @@ def test_what_is_called_idle_changes_nothing_and_counts_where_the_sentence_says(
 
     assert eqx.tree_equal(after(learner), after(idle))
     assert not eqx.tree_equal(after(dataclasses.replace(learner, **switch)), after(counting))
+
+
+def test_a_penalty_counts_with_each_divergence_of_f_max_and_with_one_of_f_irl():
+    assert not idle_settings(Fmax(divergence="rkl", penalty=4.0))
+    assert list(idle_settings(Firl(divergence="rkl", penalty=4.0))) == ["penalty"]
+    assert not idle_settings(Firl(divergence="ipm", penalty=4.0))
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -29,6 +29,12 @@ def test_a_named_density_finds_its_own_bounds(surefoot, tmp_path):
     assert yellow.any()
 
 
+def test_what_is_truncated_and_not_made_larger_only_counts_as_normalised(surefoot):
+    found = show(surefoot, "reacher/gaussian")
+    assert found.code == 0, found.err
+    assert "normalised      taken to be" in found.out
+
+
 def test_the_integral_is_that_of_the_picture(surefoot):
     found = show(surefoot, GAUSSIAN, "--low", "2", "2", "--high", "4", "4", "--out", "part.svg")
     assert found.code == 0, found.err

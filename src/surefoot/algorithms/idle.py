@@ -1,4 +1,4 @@
-"""Settings that change nothing because of others: who sets one is told, and not left to believe in it."""
+"""Settings that change nothing because of others: who sets one is warned."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Rule:
     """Whether they do, at this value of the switch."""
     where: str
     """The same in words, behind 'it counts'."""
+    beside: str = ""
+    """A setting that a learner must have as well for the rule to be about it."""
 
 
 RULES = (
@@ -67,7 +69,13 @@ RULES = (
         lambda density: not density,
         "where the expert is given as demonstrations",
     ),
-    Rule(("penalty",), "divergence", lambda divergence: divergence == "ipm", "with divergence ipm"),
+    Rule(
+        ("penalty",),
+        "divergence",
+        lambda divergence: divergence == "ipm",
+        "with divergence ipm",
+        beside="ratio_decay",  # f-IRL; f-MAX has a divergence and a penalty too, but penalises with each
+    ),
 )
 
 
@@ -76,7 +84,9 @@ def idle_settings(learner: Any) -> dict[str, str]:
     fields = {field.name: field for field in dataclasses.fields(learner)}
     found: dict[str, str] = {}
     for rule in RULES:
-        if rule.switch not in fields or rule.counts(getattr(learner, rule.switch)):
+        if not {rule.switch, rule.beside or rule.switch} <= set(fields):
+            continue
+        if rule.counts(getattr(learner, rule.switch)):
             continue
         for name in rule.settings:
             if name in fields and getattr(learner, name) != fields[name].default:

@@ -22,11 +22,13 @@ class Learner(Protocol):
 
     It never logs, prints, saves or knows about seeds. One that recovers a reward has a method
     ``reward(state)`` as well, which returns a ``RewardNetwork``; the run folder keeps it apart. One with
-    further policies to evaluate while training names them in ``also_evaluated`` and has
-    ``other_policy(state, name)``. One that acts by planning says ``plans = True``: it is evaluated from its
-    checkpoint, since the exported policy is its actor alone. One that may be done before its steps are has
-    ``target(metrics)``, see :class:`Targeted`. One that cannot learn in every world has ``check(world)``,
-    which raises :class:`surefoot.errors.SurefootError`; one that does less in some task has
+    further policies to evaluate while training names them in ``also_evaluated`` and has ``other_policy(state,
+    name)``. One that acts by planning says ``plans = True``: it is evaluated from its checkpoint, since the
+    exported policy is its actor alone. One that can begin at another run's policy has ``start_from(state,
+    policy, critics)``; ``critics`` is what that run's state has under this name, or ``None``. ``usual_envs``
+    is how many environments the command line makes for it (16 if absent). One that may be done before its
+    steps are has ``target(metrics)``, see :class:`Targeted`. One that cannot learn in every world has
+    ``check(world)``, which raises :class:`surefoot.errors.SurefootError`; one that does less in some task has
     ``cautions(task)``: what there is to warn of, in words, by what it is about.
     """
 

@@ -96,7 +96,7 @@ def show(options: Options) -> None:
     rows = {
         "kind": type(density).__name__,
         "over": f"{size} number{'s' * (size != 1)}",
-        "normalised": "yes" if density.normalised else "no: for rkl alone; for the others normalise() it",
+        "normalised": _normalised(density),
         "drawn": "entries " + ", ".join(map(str, view.dimensions)) + f" in {box}",
         "zero there": f"{view.zero:.1%}",
     }
@@ -137,3 +137,11 @@ def _states(name: str, indices: tuple[int, ...], size: int) -> np.ndarray:
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."  # as wide as a picture of one panel
+
+
+def _normalised(density: Any) -> str:
+    from surefoot.numerics.density import Scaled
+
+    if not density.normalised:
+        return "no: for rkl alone; for the others normalise() it"
+    return "taken to be" if isinstance(density, Scaled) else "yes"

@@ -4,4 +4,5 @@
 ``rollouts``    policies played in a world, to a table of episodes (the only file here that needs JAX)
 ``episodes``    the table of episodes, and what a violation is
 ``statistics``  estimates with intervals
+``safety``      evidence that an expected cost is below its limit
 """

@@ -51,7 +51,8 @@ DEFINITIONS = {
     "the goal (below the diagonal of the tray); Clopper-Pearson interval.",
 }
 """What each metric means. ``NAME/CONSTRAINT`` is the same for one constraint; ``test_`` in front: from
-the test starts; ``greedy_`` in front: with the most probable action instead of a sampled one."""
+the test starts; ``greedy_`` in front: with the policy's mode (the most probable action, or the squashed
+mean) instead of a sample."""
 
 
 @dataclass(frozen=True)

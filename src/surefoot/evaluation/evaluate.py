@@ -132,6 +132,10 @@ def evaluate(
 
     A learner that acts by planning is played as a planner, from the newest checkpoint, which takes a planning
     call a step: ask for few episodes. ``actor`` plays what is exported of it instead.
+
+    Raises :class:`SurefootError` for fewer than one episode, an unknown mode, ``greedy`` asked of a
+    planner, a run without exported policies, policies or limits that do not fit the world, and a world
+    that cannot be made again.
     """
     from surefoot import worlds
     from surefoot.training import enable_compilation_cache
@@ -207,7 +211,8 @@ def evaluate_policy(
 ) -> dict[str, Estimate]:
     """Estimates by name for policies that are at hand: a policy with a leading seeds axis on every array.
 
-    Otherwise like :func:`evaluate`; nothing is written.
+    Otherwise like :func:`evaluate`; nothing is written. Raises :class:`SurefootError` for fewer than one
+    episode, an unknown mode, and ``greedy`` asked of a policy without ``mode()``.
     """
     _check(episodes, mode, tail)
     mode = chosen_mode(mode, world.task)
@@ -311,7 +316,7 @@ def _measure(
 
 
 def _of_dropped(report: Mapping[str, np.ndarray], seeds: Sequence[str]) -> list[str]:
-    """Warnings of plans that were no numbers; ``report`` holds means of episodes ``[seeds, episodes]``."""
+    """Warnings of plans that were not finite; ``report`` holds means of episodes ``[seeds, episodes]``."""
     if "plan_dropped" not in report:
         return []
     told = faults({"plan_dropped": report["plan_dropped"].mean(axis=1)}, seeds)
@@ -560,9 +565,10 @@ def table(evaluation: Evaluation) -> str:
         grid.add_row(name, *("" if cell is None else " ".join(texts(name, cell)).strip() for cell in cells))
     seeds = len(evaluation.seeds)
     n = evaluation.episodes * seeds
+    ends = " (expected_cost: each end is a 95 % bound)" if evaluation.constraints else ""
     grid.caption = (
         f"{seeds} seed{'s' * (seeds != 1)} x {evaluation.episodes} episodes (n = {n}); "
-        f"95 % intervals; mode: {evaluation.mode}"
+        f"95 % intervals{ends}; mode: {evaluation.mode}"
     )
     if evaluation.constraints and evaluation.tail != DEFAULT_TAIL:
         grid.caption += f"; cvar: the worst {100 * evaluation.tail:g} %"

@@ -50,6 +50,9 @@ def rollout(
 
     Returns also what the policies' memories report, by name: means over the steps of each episode,
     ``[seeds, episodes]``; nothing for policies that report nothing.
+
+    Raises :class:`SurefootError` for fewer than one episode, an unknown mode, and ``greedy`` asked of a
+    policy without ``mode()``.
     """
     check_range("episodes", episodes, low=1)
     if mode not in MODES:

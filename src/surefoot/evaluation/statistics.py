@@ -3,17 +3,20 @@
 Two kinds of number leave an evaluation, and each has its interval:
 
 - a **score** of a seed (return, violating steps an episode): the mean over its episodes. A method's
-  number is the interquartile mean over seeds (Agarwal et al. 2021), its interval a stratified
+  number is the interquartile mean over seeds (Agarwal et al. 2021), its interval a hierarchical
   bootstrap: draw seeds with replacement, then episodes with replacement inside each drawn seed.
   It speaks of the method: of seeds that were not trained as well.
 - a **rate** (success, violating episodes): the share of all episodes, with Clopper and Pearson's
-  interval. It speaks of the policies that were trained. Where their true rates differ, a sum of
-  unequal coins varies less than the binomial, so the interval is still not too short.
+  interval. It speaks of the policies that were trained. Where their true rates differ,
+  it is conservative: a sum of unequal coins varies less than the binomial.
 
 Evidence of safety needs a third: the **expected cost** of an episode, a plain mean (an interquartile one
 would cut off the seeds that break the limit), with one-sided bounds. Costs of episodes lie between 0 and
 the horizon, most are small, a few are large; :func:`mean_bounds` and :func:`betting_bound` say what each does
 about it.
+
+All raise :class:`surefoot.errors.SurefootError` where there are no values, where one is not finite, and for a
+level outside (0, 1).
 """
 
 from __future__ import annotations
@@ -95,7 +98,7 @@ def iqm(values: Any, axis: int | None = None) -> Any:
 def bootstrap_iqm(
     per_seed: Groups, *, resamples: int = 2000, level: int | float = 0.95, seed: int = 0
 ) -> Estimate:
-    """Interquartile mean over seeds of each seed's mean, with a stratified bootstrap interval.
+    """Interquartile mean over seeds of each seed's mean, with a hierarchical bootstrap interval.
 
     A resample draws as many seeds as there are, with replacement, and for each of them as many of
     its episodes as it has, with replacement; the interval is between the percentiles of the
@@ -188,6 +191,8 @@ def _resampled_moments(
 
 def betting_bound(values: Any, largest: float | int, *, level: int | float = 0.95) -> float:
     """Upper bound of the mean of numbers in [0, largest], with ``level`` whatever their distribution is.
+
+    ``largest`` is the most that a value can be, in its unit; one outside raises.
 
     Waudby-Smith and Ramdas (2024), one side: to bet that the mean is below m, stake a share of one's capital
     on each number y = value / largest,

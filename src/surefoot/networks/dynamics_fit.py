@@ -127,9 +127,10 @@ def fit(
     """Maximum likelihood on the first ``count`` transitions of ``data`` (:class:`Experience` or alike).
 
     Compiled once for a capacity: ``count`` may grow. Does nothing if it is 0. The statistics of inputs and
-    targets are taken anew from what is trained on. Metrics: ``model_loss`` (training loss of the last epoch),
-    ``model_minibatches``, ``model_epochs``, and with a holdout ``model_holdout_error`` (share of the variance
-    that is left unexplained, mean over members).
+    targets are taken anew from what is trained on. Metrics: ``model_loss`` (training loss of the last epoch;
+    NaN if nothing was fitted), ``model_minibatches``, ``model_epochs``, and with a holdout
+    ``model_holdout_error`` (share of the variance that is left unexplained, mean over members). Raises
+    :class:`SurefootError` for data that lack what the model predicts.
     """
     settings = Fit() if settings is None else settings
     check_data(ensemble, data)

@@ -235,7 +235,7 @@ class SquashedGaussianPolicy(eqx.Module):
 
 
 def finite_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Lower and upper bounds of real actions, if they have any."""
+    """Bounds of real actions; raises :class:`SurefootError` for discrete actions and infinite bounds."""
     if isinstance(task.action, Discrete):
         raise SurefootError(
             f"'{task.name}' has discrete actions, but this algorithm needs continuous ones; choose another "

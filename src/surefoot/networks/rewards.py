@@ -18,7 +18,7 @@ LIMIT = 10.0
 class RewardNetwork(eqx.Module):
     """r(s) of chosen entries of the state, within +-10; beyond, its gradient is zero.
 
-    As in the code of Ni et al. 2020 the first of the hidden layers is linear: one non-linearity in all.
+    As in the code of Ni et al. 2020 the first of the ``layers`` hidden layers is linear.
     """
 
     embedding: Mlp

@@ -5,8 +5,8 @@ Sikchi 2022, sections 2.4 and 2.5.5; Chua et al. 2018 (arXiv 1805.12114) for the
 Box, for a mean and a variance of every entry of a sequence [H, A]; :func:`cem` follows it line by line.
   1  v' <- min(v, ((mean - low) / 2)^2, ((high - mean) / 2)^2), not below a floor
   2  n candidates mean + sqrt(v') z, with z a standard normal cut at +-2; then the proposal's own sequences.
-     With limits ``held`` of the n repeat one action instead, uniform in a box twice as wide as the bounds and
-     cut to them
+     ``held`` of the n (LOOP sets it with limits) repeat one action instead, uniform in a box twice as wide as
+     the bounds and cut to them
   3  score them; those whose score is not a number are dropped
   4  elites: the best e. With limits on costs, those that exceed them come behind those that keep them, and
      are no elites as long as any keeps them

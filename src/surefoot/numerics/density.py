@@ -330,7 +330,11 @@ class Product(eqx.Module):
 
 
 class Scaled(eqx.Module):
-    """A density times a constant, by the logarithm of the constant; :func:`normalise` makes it."""
+    """A density times a constant, by the logarithm of the constant; :func:`normalise` makes it.
+
+    It counts as normalised: who makes one says so. (Those of ``reacher/...`` are truncated and not made
+    larger, as in Ni et al. 2020.)
+    """
 
     part: Any
     log_scale: float = eqx.field(converter=float)
@@ -484,8 +488,9 @@ def normalise(
 ) -> Scaled:
     """``density`` times the constant that makes it integrate to one over a box.
 
-    By the midpoint rule with ``cells`` cells a side, so for three dimensions at most. What lies outside the
-    box is taken as nothing.
+    By the midpoint rule with ``cells`` cells per side (at most 100 in three dimensions). What lies outside
+    the box is taken as nothing. Raises :class:`SurefootError` for more than three dimensions, bounds that are
+    not finite and increasing, or a density that integrates to 0 or infinity over the box.
     """
     low, high = _numbers(low), _numbers(high)
     _check_box(low, high)

@@ -29,7 +29,10 @@ _QUERIES, _CHUNK = 256, 64
 
 
 def entropy(x: Float[Array, "n d"], *, k: int = 3) -> Float[Array, ""]:
-    """Differential entropy of the distribution that ``x`` was drawn from, in nats."""
+    """Differential entropy of the distribution that ``x`` was drawn from, in nats.
+
+    Raises :class:`SurefootError` for ``k`` below 1, or no more points than neighbours.
+    """
     n, d = x.shape
     _check_number(n - 1, k)
     log_rho = _log(kth_distance(x, x, k + 1))  # the nearest point of x is x_i itself
@@ -37,7 +40,7 @@ def entropy(x: Float[Array, "n d"], *, k: int = 3) -> Float[Array, ""]:
 
 
 def kl(x: Float[Array, "n d"], y: Float[Array, "m d"], *, k: int = 3) -> Float[Array, ""]:
-    """KL(p || q) in nats, from points ``x`` of p and ``y`` of q."""
+    """KL(p || q) in nats, from points ``x`` of p and ``y`` of q; raises as :func:`entropy` does."""
     (n, d), m = x.shape, len(y)
     _check_number(n - 1, k)
     _check_number(m, k)

@@ -51,15 +51,15 @@ def cost_advantage(
     trace: float,
 ) -> Float[Array, "time *batch constraints"]:
     """:func:`generalised_advantage` of each cost signal; the last axis runs over constraints."""
-    return generalised_advantage(
-        cost,
-        value,
-        next_value,
-        jnp.broadcast_to(terminated[..., None], cost.shape),
-        jnp.broadcast_to(truncated[..., None], cost.shape),
-        discount=discount,
-        trace=trace,
-    )
+    ends = of_each(cost, terminated, truncated)
+    return generalised_advantage(cost, value, next_value, *ends, discount=discount, trace=trace)
+
+
+def of_each(
+    signals: Float[Array, "time *batch signals"], *ends: Bool[Array, "time *batch"]
+) -> tuple[Bool[Array, "time *batch signals"], ...]:
+    """Where episodes end, once for each of the signals."""
+    return tuple(jnp.broadcast_to(end[..., None], signals.shape) for end in ends)
 
 
 def lambda_return(

@@ -1,6 +1,6 @@
 """The loop that GAIL, f-MAX and AIRL share: a discriminator and SAC take turns.
 
-Box, on policies that share a replay buffer B:
+Box, with one replay buffer B:
   1  collect transitions with pi into B
   2  D   <- step on the cross-entropy of expert against B
   3  pi  <- some updates of SAC on B, the reward of each transition coming from the newest D

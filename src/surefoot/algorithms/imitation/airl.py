@@ -13,7 +13,7 @@ With a given density the agent's own transitions, weighted by rho_E(s) / rho(s),
 
 Departures: SAC instead of TRPO, as in Ni et al. 2020. Here log pi(a|s) is that of the squashed Gaussian;
 their published table came from a log-density taken at the squashed action, and from one update per 500 to
-1000 steps. V starts as a copy of r, as there. No terminal mask on V(s'). Both are cut at +-10.
+1000 steps. V starts as a copy of r, as there. No terminal mask on V(s'). r and V are cut at +-10.
 """
 
 from __future__ import annotations
@@ -67,17 +67,17 @@ class Airl(eqx.Module):
     """Scale observations by mean and spread of the demonstrated ones, for all networks."""
 
     reward_hidden: int = 256
-    """Width of the two hidden layers (ReLU) of reward and shaping."""
+    """Width of the hidden layers of reward and shaping: a linear one, then two with ReLU."""
     ratio_updates: int = 0
-    """Steps of both a round; the policy's updates are shared out evenly after them. 0: 1 or 100."""
+    """Updates of both per round; the policy's updates are shared out evenly after them. 0: 1 or 100."""
     ratio_batch_size: int = 0
-    """Transitions of the expert and as many of the agent a step. 0: 128 with a density, else 256."""
+    """Transitions of the expert and as many of the agent per step. 0: 128 with a density, else 256."""
     ratio_learning_rate: float = 1e-4
     """Adam's step for reward and shaping."""
     learning_starts: int = 0
     """Environment steps before the first update. 0: 500 or 5000."""
     trajectories: int = 0
-    """Whole episodes an iteration to take metrics from. 0: 1000 with a density, else those of its rounds."""
+    """Whole episodes per iteration for metrics. 0: 1000 with a density, else the training episodes."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the buffer's density, in the state's unit; 0.02 suits the Reacher."""
@@ -101,7 +101,7 @@ class Airl(eqx.Module):
     replay_capacity: int = 0
     """Transitions kept. 0: 12,000 or 1,000,000."""
     steps_per_iteration: int = 0
-    """Environment steps an iteration. 0: 320 or 4000."""
+    """Environment steps per iteration. 0: 320 or 4000."""
     steps_per_round: int = 0
     """Environment steps between two rounds of updates; a multiple of the world's environments.
     0: 16 or 1000."""

@@ -59,7 +59,7 @@ class Bc(eqx.Module):
     max_gradient_norm: float = 5.0
     """Gradients are clipped to this global norm."""
     steps_per_iteration: int = 100
-    """Gradient steps an iteration."""
+    """Gradient steps per iteration."""
 
     def __check_init__(self) -> None:
         if not self.hidden or any(width < 1 for width in self.hidden):

@@ -86,7 +86,7 @@ def cross_entropy(
     """Mean binary cross-entropy of both halves, the expert's class being 1 and weighted by ``weight``.
 
     With a given expert density there are no expert states; then the agent's own stand in both halves, and
-    the weights are importance ratios rho_E / rho (Ni et al. 2020, Eq. 30).
+    the weights are importance ratios rho_E / rho (thesis Eq. 3.43).
     """
     batch = len(expert)
     logits, network = network.training(jnp.concatenate([expert, agent]))
@@ -110,7 +110,7 @@ def cross_entropy_loss(expert: Float[Array, "n d"], agent: Float[Array, "m d"], 
     """The loss of a discriminator of two sets of states, on ``batch`` of each."""
 
     def loss(network: Network, key: PRNGKeyArray) -> tuple[Float[Array, ""], Network]:
-        key_expert, key_agent, _ = jax.random.split(key, 3)  # three, so that runs stay what they were
+        key_expert, key_agent = jax.random.split(key)
         return cross_entropy(network, rows(expert, key_expert, batch), rows(agent, key_agent, batch))
 
     return loss

@@ -19,8 +19,8 @@ Box; ``Firl.iteration`` follows it line by line.
   3  log rho_E(s)/rho(s) at their states:  the given density and a kernel density estimate of the states, or
      the logit D(s) of a discriminator trained on the demonstrated states (class 1) and these (class 0)
   4  theta   <- theta - step along the gradient above.  With demonstrations the covariance is over the agent's
-                and the expert's trajectories, half and half (Sec. 4.4; Eq. 3.23 of the thesis), a biased but
-                much better lit estimate, which is exact again where the two agree
+                and the expert's trajectories, half and half (Sec. 4.4; Eq. 3.23 of the thesis): biased, but
+                with a signal where the agent is still far from the expert, and exact where the two agree
 
 Divergences: ``fkl`` covers all that the expert does, ``rkl`` keeps out of where it never is and takes a
 density without its normaliser, ``js`` is between. ``ipm`` puts minus a Wasserstein critic, ``mmd`` minus the
@@ -135,9 +135,9 @@ class Firl(eqx.Module):
     reward_decay: float | None = None
     """This share of the reward's weights is added to their gradient. None: 0 or 1e-3."""
     reward_updates: int = 0
-    """Steps of the reward an iteration. 0: 2 or 1."""
+    """Updates of the reward per iteration. 0: 2 or 1."""
     trajectories: int = 0
-    """The agent's trajectories an iteration, of the world's whole horizon. 0: 1000 or 10."""
+    """The agent's trajectories per iteration, of the world's whole horizon. 0: 1000 or 10."""
     expert_trajectories: int = 10
     """Demonstrated trajectories in the covariance of an iteration; 0 is the plain theorem."""
     expert_share: float = 0.5
@@ -155,9 +155,9 @@ class Firl(eqx.Module):
     ratio_blocks: int = 2
     """Its residual blocks; 5 for the ants."""
     ratio_updates: int = 1_200
-    """Its steps an iteration."""
+    """Its updates per iteration."""
     ratio_batch_size: int = 800
-    """States of the expert and as many of the agent a step."""
+    """States of the expert and as many of the agent per step."""
     ratio_learning_rate: float = 3e-4
     """Adam's step for it."""
     ratio_decay: float = 1e-4

@@ -6,7 +6,7 @@ The logit D(s) stands for log(rho_E(s) / rho(s)), and the reward lowers the dive
     r(s) = D(s)                  ``rkl``, reverse KL
     r(s) = -D(s) exp(D(s))       ``fkl``, forward KL; the method is called FAIRL too
 
-Both leave no reward behind: D comes to rest where it can tell nothing apart.
+Neither yields a reward to keep: at the optimum D is 0 everywhere.
 The loop is in :mod:`surefoot.algorithms.imitation.adversarial`.
 
 Departures: states instead of states and actions, as in Ni et al. 2020. Their 100 further steps of the
@@ -69,13 +69,13 @@ class Fmax(eqx.Module):
     ratio_updates: int = 0
     """Its steps a round; the policy's updates are shared out evenly after them. 0: 1 or 100."""
     ratio_batch_size: int = 0
-    """States of the expert and as many of the agent a step. 0: 128 with a density, else 256."""
+    """States of the expert and as many of the agent per step. 0: 128 with a density, else 256."""
     ratio_learning_rate: float = 3e-4
     """Adam's step for it."""
     learning_starts: int = 0
     """Environment steps before the first update. 0: 500 or 5000."""
     trajectories: int = 0
-    """Whole episodes an iteration to take metrics from. 0: 1000 with a density, else those of its rounds."""
+    """Whole episodes per iteration for metrics. 0: 1000 with a density, else the training episodes."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the buffer's density, in the state's unit; 0.02 suits the Reacher."""
@@ -99,7 +99,7 @@ class Fmax(eqx.Module):
     replay_capacity: int = 0
     """Transitions kept. 0: 12,000 or 200,000."""
     steps_per_iteration: int = 0
-    """Environment steps an iteration. 0: 320 or 4000."""
+    """Environment steps per iteration. 0: 320 or 4000."""
     steps_per_round: int = 0
     """Environment steps between two rounds of updates; a multiple of the world's environments.
     0: 16 or 1000."""

@@ -61,9 +61,9 @@ class MaxEntIrl(eqx.Module):
     reward_decay: float | None = None
     """This share of the reward's weights is added to their gradient. None: 0 or 1e-3."""
     reward_updates: int = 0
-    """Steps of the reward an iteration. 0: 2 or 1."""
+    """Updates of the reward per iteration. 0: 2 or 1."""
     trajectories: int = 0
-    """The agent's trajectories an iteration, of the world's whole horizon. 0: 1000 or 10."""
+    """The agent's trajectories per iteration, of the world's whole horizon. 0: 1000 or 10."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the agent's density, in the unit of the state; 0.02 suits the Reacher."""

@@ -97,13 +97,13 @@ class Scopil(eqx.Module):
     max_gradient_norm: float = 5.0
     """Gradients of actor and critics are clipped to this global norm."""
     batch_size: int = 256
-    """Transitions a gradient update, and as many demonstrated pairs."""
+    """Transitions per gradient update, and as many demonstrated pairs."""
     replay_capacity: int = 200_000
     """Transitions kept."""
     steps_per_iteration: int = 64
     """Environment steps between two rounds of updates; a multiple of the world's environments."""
     updates_per_step: float = 1.0
-    """Gradient updates an environment step."""
+    """Gradient updates per environment step."""
     warm_up: int = 2_000
     """Environment steps of uniformly random actions, without updates, at the start."""
 

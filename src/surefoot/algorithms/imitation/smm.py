@@ -81,7 +81,7 @@ class Smm(eqx.Module):
     state_indices: tuple[int, ...] = ()
     """Entries of the observation that are matched; all if empty."""
     trajectories: int = 1_000
-    """Whole episodes an iteration from which metrics are taken; 0: those of its rounds."""
+    """Whole episodes per iteration from which metrics are taken; 0: the training episodes."""
 
     bandwidth: float = 0.2
     """Of the Epanechnikov kernel of the densities, in the unit of the state; 0.02 suits the Reacher."""
@@ -107,7 +107,7 @@ class Smm(eqx.Module):
     learning_starts: int = 500
     """Environment steps before the first update."""
     steps_per_iteration: int = 320
-    """Environment steps an iteration."""
+    """Environment steps per iteration."""
     steps_per_round: int = 80
     """Environment steps between two rounds of updates; a multiple of the world's environments."""
     updates_per_step: float = 1.0

@@ -14,8 +14,8 @@ Algorithm 1 of the thesis. The actor is never played: the planner collects, the 
  13    G gradient updates of phi and theta on D, by any off-policy method (TD3 or SAC)
 
 Line 5 is that of section 2.5.5, whose critic judges the last planned action, so k = H - 1; the indices
-printed in Eq. 2.3 skip a reward. Line 7 weighs the old statistics with alpha (so did the program that the
-thesis has alpha = 0.25 from); ``smoothing_on`` takes Eq. 2.4 as printed. Open points, and what is done:
+printed in Eq. 2.3 skip a reward. Line 7 weighs the old statistics with alpha (as in PETS, where
+alpha = 0.25 comes from); ``smoothing_on`` takes Eq. 2.4 as printed. Open points, and what is done:
 
 * the reward is learned with the state, or known (``reward_model``); episodes end in a plan where the task's
   rule is known (HalfCheetah, Hopper, Walker2d, Ant, InvertedPendulum, without options that change it), and
@@ -32,8 +32,9 @@ The thesis' baselines are options: only CEM (``terminal none``), the value of a 
 
 ``plan_cost_limits`` prefers plans that look safe within the horizon: the model learns the costs too, and
 plans whose cost, taken from the most pessimistic member, exceeds a limit rank behind all that keep them. Then
-one in :data:`HELD` of the sequences drawn in line 6 holds one action all along, from a box twice as wide as
-the bounds and cut to them (:class:`surefoot.numerics.cem.Cem`).
+the best candidate of the last iteration is executed and begins the next search, not the mean; and one in
+:data:`HELD` of the sequences drawn in line 6 holds one action all along, from a box twice as wide as the
+bounds and cut to them (:class:`surefoot.numerics.cem.Cem`).
 """
 
 from __future__ import annotations
@@ -173,9 +174,9 @@ class Loop(eqx.Module):
     learning_rate: float | None = None
     """Adam's step for actor and critics; 3e-4 for td3 and 1e-3 for sac if not given."""
     batch_size: int = 256
-    """Transitions a gradient update."""
+    """Transitions per gradient update."""
     updates_per_step: float = 1.0
-    """G: gradient updates an environment step."""
+    """G: gradient updates per environment step."""
     target_noise: float = 0.2
     """Of td3: spread of the noise on the target's actions, as a share of half their range."""
     target_clip: float = 0.5
@@ -272,7 +273,7 @@ class Loop(eqx.Module):
 
     @property
     def updates(self) -> int:
-        """Gradient updates an iteration; none where no value is used."""
+        """Gradient updates per iteration; none where no value is used."""
         return 0 if self.terminal == "none" else round(self.steps_per_iteration * self.updates_per_step)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
@@ -382,7 +383,7 @@ def reported(memory: Memory | None) -> tuple[Metrics, Simulated | None]:
 def augmented(buffer: Replay | None, met: Simulated | None, enabled: Bool[Array, ""]) -> Replay | None:
     """M with the new transitions ``[time, envs, n]`` (section 2.5.4), once the planner acts.
 
-    Those with a number that is none are left out: the model broke, or there were too few to draw from.
+    Rows that are not finite are left out: the model diverged, or there were too few to draw from.
     """
     if buffer is None or met is None:
         return buffer

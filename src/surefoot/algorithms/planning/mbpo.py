@@ -8,10 +8,10 @@ Box, in the paper's words (its Algorithm 2), with the line numbers of the code:
   4    M rollouts of k steps in the model, each from a state drawn from D_env; add them to D_model
   5  G gradient updates of the policy (SAC) on batches that are mostly from D_model
 
-The settings are those of the authors' program for HalfCheetah; the other tasks differ as docs/loop.md says. k
-grows with the epochs as ``rollout_schedule`` says, and what is kept of D_model with it. Members are drawn
-anew for each row and step (TS1). A rollout ends where the task's rule is known to end it; where none is
-known, it does not.
+The settings are those of the authors' program for HalfCheetah, but for the target entropy: minus the number
+of action entries here, -3 there. The other tasks differ as docs/loop.md says. k grows with the epochs as
+``rollout_schedule`` says, and what is kept of D_model with it. Members are drawn anew for each row and step
+(TS1). A rollout ends where the task's rule is known to end it; where none is known, it does not.
 
 Departures: the members see the same transitions in orders of their own, where the program draws a bootstrap
 sample for each; transitions that are held out stay held out in later fits; the best members are those that
@@ -63,7 +63,7 @@ class State(eqx.Module):
     rollout_length: Float[Array, ""]
     """k of the last rollouts; 0 before the first."""
     dropped: Float[Array, ""]
-    """Rows of the last rollouts that were no numbers, and were left out."""
+    """Rows of the last rollouts that were not finite, and were left out."""
     steps: Int[Array, ""]
     """Environment steps taken."""
     task: Task = eqx.field(static=True)
@@ -82,7 +82,7 @@ class Mbpo(eqx.Module):
     rollout_schedule: tuple[float, float, float, float] = (1.0, 1.0, 20.0, 150.0)
     """k: first length, last length, and the epochs between which it grows; 1 15 20 150 for Hopper."""
     epoch_steps: int = 1000
-    """Environment steps an epoch, for the schedule alone; 250 for InvertedPendulum."""
+    """Environment steps per epoch, for the schedule alone; 250 for InvertedPendulum."""
     rollouts_per_step: int = 400
     """M for each environment step, started together every time that the model is fitted."""
     simulated_epochs: int = 1
@@ -131,7 +131,7 @@ class Mbpo(eqx.Module):
     """In nats, of actions scaled to [-1, 1]; minus the number of their entries if not given. The program has
     -3 for HalfCheetah and Walker2d, -1 for Hopper, -0.05 for InvertedPendulum."""
     batch_size: int = 256
-    """Transitions a gradient update."""
+    """Transitions per gradient update."""
     replay_capacity: int = 1_000_000
     """Transitions of the environment kept."""
     warm_up: int = 5000
@@ -186,7 +186,7 @@ class Mbpo(eqx.Module):
 
     @property
     def updates(self) -> int:
-        """Gradient updates an iteration."""
+        """Gradient updates per iteration."""
         return round(self.steps_per_iteration * self.updates_per_step)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
@@ -283,8 +283,8 @@ def roll(
 ) -> tuple[Replay, Float[Array, ""]]:
     """``simulated`` with ``length`` steps of M rollouts from states of ``replay``.
 
-    The stochastic policy acts. Rows are left out from where a rollout has ended, and from where it is not a
-    number; how many were no numbers is returned as well.
+    The stochastic policy acts. Rows are left out from where a rollout has ended, and from where it is not
+    finite; how many were not finite is returned as well.
     """
     ensemble = ensemble.chosen()
     reward_of, ends = known_parts(settings, task)

@@ -7,10 +7,10 @@ through every member with P particles each, and each particle stays with its mem
 
 A sequence's return is the mean of G over members and particles. k, the number of model steps, is H - 1 where
 the critic judges the last planned action (section 2.5.5), H where there is no terminal value. The reward of a
-step that terminates counts; later ones and Q do not. A sequence is worth no number if any of its particles
-comes, before its end, to a state that is none, whatever a known reward or rule says of it. The cost of a
-sequence is the sum over its steps, the mean over a member's particles, and then the largest over members:
-pessimistic.
+step that terminates counts; later ones and Q do not. A sequence's return is NaN if any of its particles
+reaches a state that is not finite before its episode ends, whatever a known reward or rule says there. The
+cost of a sequence is the sum over its steps, the mean over a member's particles, and then the largest over
+members: pessimistic.
 
 The first step is computed once for all particles of a member: they start in the same state, only their noise
 differs. No step is computed whose result is not used.
@@ -70,14 +70,14 @@ class ModelObjective(eqx.Module):
     discount: float = 0.99
     """gamma, in [0, 1]."""
     particles: int = eqx.field(static=True, default=4)
-    """P, rollouts a member and sequence."""
+    """P, rollouts per member and sequence."""
     model_steps: int | None = eqx.field(static=True, default=None)
     """k; H - 1 with a terminal value and H without, if not given. H with a value needs an ``actor``."""
     precision: str = eqx.field(static=True, default="float32")
     """Of the products in the model's layers (:meth:`surefoot.networks.dynamics.Ensemble.products_in`)."""
     simulated: int = eqx.field(static=True, default=0)
-    """Transitions a call that are drawn from those met, uniformly among those before the end; a row with NaN
-    is none."""
+    """Transitions per call that are drawn from those met, uniformly among those before the end; a row
+    whose reward is NaN is empty."""
 
     def __check_init__(self) -> None:
         check_range("particles", self.particles, low=1)
@@ -305,7 +305,8 @@ def plan(
     Args:
         objective: model, critic and settings of the rollouts.
         observation: the state that is there.
-        previous: mean of the last plan, or :func:`surefoot.numerics.cem.middle` at the start of an episode.
+        previous: ``Plan.actions`` of the last plan; :func:`surefoot.numerics.cem.middle` at the start of an
+            episode.
         bounds: lowest and highest action.
         key: consumed for everything.
         settings: of the search.

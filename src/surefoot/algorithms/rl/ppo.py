@@ -8,10 +8,10 @@ Box, in the paper's symbols; the code below carries the same line numbers.
          L = - mean min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A)                       (Eq. 7)
              + c_1 mean (V(s) - R)^2 - c_2 mean entropy,      rho = pi(a|s) / pi_old(a|s),  R = A + V_old(s)
 
-Departures from the paper, and why: policy and value networks are apart, advantages are standardised in
-each minibatch, the gradient's norm is clipped, and the passes stop once the policy has moved far
-(all usual since Engstrom et al. 2020, https://arxiv.org/abs/2005.12729). Episodes that a time limit cuts
-bootstrap from their true last observation. Actions may be discrete or continuous.
+Departures from the paper, and why: policy and value networks are apart, advantages are standardised in each
+minibatch, the gradient's norm is clipped (Engstrom et al. 2020, https://arxiv.org/abs/2005.12729, study
+that), and the passes stop once the policy has moved far, all as in common public programs. Episodes that a
+time limit cuts bootstrap from their true last observation. Actions may be discrete or continuous.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Ppo(eqx.Module):
     interacts: ClassVar[bool] = True
 
     batch_steps: int = 2048
-    """NT: environment steps an iteration, over all parallel environments."""
+    """NT: environment steps per iteration, over all parallel environments."""
     passes: int = 10
     """K: most passes over these steps."""
     minibatch: int = 256

@@ -117,13 +117,13 @@ class Sac(eqx.Module):
     target_entropy: float | None = None
     """H_target in nats, of actions scaled to [-1, 1]; minus the number of their entries if not given."""
     batch_size: int = 100
-    """Transitions a gradient update."""
+    """Transitions per gradient update."""
     replay_capacity: int = 1_000_000
     """Transitions kept."""
     steps_per_iteration: int = 64
     """Environment steps between two rounds of updates; a multiple of the world's environments."""
     updates_per_step: float = 1.0
-    """Gradient updates an environment step."""
+    """Gradient updates per environment step."""
     warm_up: int = 10_000
     """Environment steps of uniformly random actions, without updates, at the start."""
 
@@ -132,7 +132,7 @@ class Sac(eqx.Module):
 
     @property
     def updates(self) -> int:
-        """Gradient updates an iteration."""
+        """Gradient updates per iteration."""
         return round(self.steps_per_iteration * self.updates_per_step)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:

@@ -9,10 +9,11 @@ Box, in the paper's symbols (its Algorithm 1); ``gradient_step`` below follows i
   4  phi    <- phi + step on  E_B Q_theta_1(s, pi_phi(s))
   5  targets <- (1 - tau) targets + tau (theta, phi)
 
-Departures: none known from the authors' program of 2020, whose settings are the defaults: networks of
-256-256, steps of 3e-4 and batches of 256, where the paper has 400-300, 1e-3 and 100. The program starts with
-25,000 random steps, the paper with 1,000 or 10,000. Noises are shares of half the action's range, as there. A
-step that a time limit cut bootstraps (d = 0).
+Departures: rounds of 64 steps and then 64 updates (``steps_per_iteration``; the program alternates one and
+one). All other defaults are those of the authors' program of 2020: networks of 256-256, steps of 3e-4 and
+batches of 256, where the paper has 400-300, 1e-3 and 100. The program starts with 25,000 random steps, the
+paper with 1,000 or 10,000. Noises are shares of half the action's range, as there. A step that a time limit
+cut bootstraps (d = 0).
 
 To train on another reward than the stored one, replace it in each batch when it is drawn:
 ``gradient_step(settings, agent, relabelled(batch, reward), key)``, or ``train(..., relabel=reward)``.
@@ -116,13 +117,13 @@ class Td3(eqx.Module):
     policy_delay: int = 2
     """Critic updates for each update of the actor and of the targets."""
     batch_size: int = 256
-    """Transitions a gradient update."""
+    """Transitions per gradient update."""
     replay_capacity: int = 1_000_000
     """Transitions kept."""
     steps_per_iteration: int = 64
     """Environment steps between two rounds of updates; a multiple of the world's environments."""
     updates_per_step: float = 1.0
-    """Gradient updates an environment step."""
+    """Gradient updates per environment step."""
     warm_up: int = 25_000
     """Environment steps of uniformly random actions, without updates, at the start."""
 
@@ -140,7 +141,7 @@ class Td3(eqx.Module):
 
     @property
     def updates(self) -> int:
-        """Gradient updates an iteration."""
+        """Gradient updates per iteration."""
         return round(self.steps_per_iteration * self.updates_per_step)
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:

@@ -64,7 +64,7 @@ class Backtrack(eqx.Module):
     """after: the step uses critics fitted to earlier epochs (in the first, to its own); before: fitted
     first."""
     batch_steps: int = 30_000
-    """Environment steps an epoch: N whole episodes (30 of 1000). Shorter ones count as if they were whole."""
+    """Environment steps per epoch: N whole episodes (30 of 1000). Shorter ones count as whole."""
     discount: float = 0.99
     """gamma of reward and costs, below 1."""
     exploration: float = 0.05
@@ -77,14 +77,14 @@ class Backtrack(eqx.Module):
     """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
     to which they are blind at first."""
     critic_steps: int = 80
-    """Steps of Adam an epoch."""
+    """Steps of Adam per epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
     critic_epochs: int = 1
     """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
     episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
-    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
+    """Transitions per step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)

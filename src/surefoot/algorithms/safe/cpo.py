@@ -17,6 +17,7 @@ Gym authors' starter agents (Ray, Achiam, Amodei 2019), which the published comp
 Departures, and why: the means of a continuous policy stay within the bounds, as LBPO's do, so that all
 methods can start from one policy; its spread is learned. Several constraints are solved for exactly
 (``numerics.trust_region``), where the paper solves for one; ``recovery`` may leave line 4 to the costs alone.
+The KL of line 5 is KL(pi_k || pi), the paper's KL(pi || pi_k); both have the Hessian H.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy
-from surefoot.numerics.returns import cost_advantage, generalised_advantage, lambda_return
+from surefoot.numerics.returns import cost_advantage, generalised_advantage, lambda_return, of_each
 from surefoot.numerics.trust_region import (
     categorical_kl,
     conjugate_gradient,
@@ -94,7 +95,7 @@ class Cpo(eqx.Module):
     """d: bound on the expected undiscounted cost of an episode, one a constraint or one for all;
     none takes the limits of the task."""
     batch_steps: int = 30_000
-    """Environment steps an epoch: N whole episodes (30 of 1000). Shorter ones count as if they were whole."""
+    """Environment steps per epoch: N whole episodes (30 of 1000). Shorter ones count as whole."""
     discount: float = 0.99
     """gamma of the reward."""
     trace: float = 0.97
@@ -117,9 +118,9 @@ class Cpo(eqx.Module):
     backtrack_trials: int = 10
     """Trials of the line search; if none will do, the policy stays."""
     value_steps: int = 80
-    """Steps of Adam an epoch on V and V_i."""
+    """Steps of Adam per epoch on V and V_i."""
     value_minibatch: int = 0
-    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the starter agents do."""
+    """Transitions per step of Adam, drawn at random; 0 takes the whole batch, as the starter agents do."""
     value_learning_rate: float = 1e-3
     """Of this Adam."""
     initial_std: float = 0.6065
@@ -335,7 +336,7 @@ def fit(
     charges = lambda_return(
         batch.cost,
         values.costs(batch.next_observation),
-        *(jnp.broadcast_to(end[..., None], batch.cost.shape) for end in (terminated, truncated)),
+        *of_each(batch.cost, terminated, truncated),
         discount=settings.cost_discount,
         trace=1.0,
     )
@@ -355,6 +356,6 @@ def fit(
         steps=settings.value_steps,
         learning_rate=settings.value_learning_rate,
         minibatch=settings.value_minibatch,
-        # Which transitions share a step needs no seed of its own: they are other ones with every seed.
+        # A fixed key is enough: the transitions themselves differ from seed to seed.
         key=jax.random.fold_in(jax.random.key(0), steps_so_far),
     )

@@ -21,7 +21,7 @@ from surefoot.data.trajectories import Trajectories
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy
 from surefoot.numerics.pieces import summed_gradient
-from surefoot.numerics.returns import lambda_return
+from surefoot.numerics.returns import lambda_return, of_each
 from surefoot.task import Task
 
 Networks = TypeVar("Networks")
@@ -132,7 +132,7 @@ def targets(
     """
     signals = jnp.concatenate([batch.reward[..., None], batch.cost], axis=-1)
     following = critics.all(batch.next_observation, policy.mode(batch.next_observation))
-    ends = (jnp.broadcast_to(end[..., None], signals.shape) for end in (batch.terminated, batch.truncated))
+    ends = of_each(signals, batch.terminated, batch.truncated)
     return lambda_return(signals, following, *ends, discount=discount, trace=trace)
 
 

@@ -18,7 +18,8 @@ Departures from the thesis, and why. What its authors' program does is the defau
 differ, since the published numbers come from the program; each has an option. Its budget compares
 undiscounted costs (``budget``); it minimises the price times Q_C and never the logarithm (``barrier``); its
 critics are fitted on Monte Carlo returns (``targets``), after the policy's step (``critic_fit``). It leaves
-the barrier out where beta / eps <= 0.05. Ours: the line search also checks the KL, and the search of
+the barrier out where beta / eps <= 0.05. Ours: the full step is shortened to the radius where its true KL is
+larger, the line search also checks the KL, and the search of
 line 5 leaves the policy alone if it finds nothing, where the program takes the last trial as it is; a
 budget of exactly 0 counts as unsafe; line 5 asks of the mean over states what Eq. 4.9 asks of each, as
 the program does; in recovery, constraints that hold keep their barrier. An option of ours
@@ -114,7 +115,7 @@ class Lbpo(eqx.Module):
     """after: the step uses critics fitted to earlier epochs (in the first, to its own); before: fitted
     first."""
     batch_steps: int = 30_000
-    """Environment steps an epoch: N whole episodes (30 of 1000). Shorter ones count as if they were whole."""
+    """Environment steps per epoch: N whole episodes (30 of 1000). Shorter ones count as whole."""
     discount: float = 0.99
     """gamma of reward and costs, below 1."""
     exploration: float = 0.05
@@ -127,14 +128,14 @@ class Lbpo(eqx.Module):
     """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
     to which they are blind at first."""
     critic_steps: int = 80
-    """Steps of Adam an epoch."""
+    """Steps of Adam per epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps evenly; each computes the targets anew from the critics so far."""
     critic_epochs: int = 1
     """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
     episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
-    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
+    """Transitions per step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)
@@ -274,7 +275,7 @@ def fit(
     if state.past is not None:
         batch = batch.beside(state.past)
         weight = weights(batch).reshape(-1)
-    # Which transitions share a step needs no seed of its own: they are other ones with every seed.
+    # A fixed key is enough: the transitions themselves differ from seed to seed.
     key = jax.random.fold_in(jax.random.key(0), state.epoch)
     if settings.critic_fit == "after":  # the first epoch has two fits
         key = jax.random.fold_in(key, optax.tree.get(state.optimiser, "count"))

@@ -112,7 +112,7 @@ class PpoLagrangian(eqx.Module):
     pid_gains: tuple[float, float, float] = (0.1, 0.01, 0.01)
     """K_P, K_I, K_D on the excess J - d, in 1 / cost of an episode."""
     batch_steps: int = 2048
-    """NT: environment steps an iteration, over all parallel environments."""
+    """NT: environment steps per iteration, over all parallel environments."""
     passes: int = 10
     """K: most passes over these steps."""
     minibatch: int = 256

@@ -5,11 +5,11 @@
   3  where some D_i > the target:  theta <- argmin mean_s of the sum of these Q_Ci, within a mean KL of mu
 
 The policy stands still while no D_i is above the target. After some such epochs in a row (one of 30 episodes
-may be luck, where few episodes cost much) it is handed on together with the critics. It can go on instead;
-only the critics learn while the costs stay low. ``recovery`` and ``recoveries`` count epochs above the
-target here, ``unsafe`` those above the limit.
-The thesis trains on the cost "with standard RL" until the policy is safe, and does not say how far. Costs of
-0 to 7 where 25 are allowed were found in the policies that its authors started from, hence a target of 5.
+may be luck, where few episodes cost much) it is handed on together with the critics. With ``stop_at_target``
+False training goes on; while costs stay low only the critics learn. ``recovery`` and ``recoveries`` count
+epochs above the target here, ``unsafe`` those above the limit. The thesis trains on the cost "with standard
+RL" until the policy is safe, and does not say how far. Costs of 0 to 7 where 25 are allowed were found in the
+policies that its authors started from, hence a target of 5.
 
 Learning to be safe breaks the limit on the way. Where that may not happen, start from demonstrations of a
 controller that is known to be safe: the policy is first brought to them by regression.
@@ -88,7 +88,7 @@ class SafeStart(eqx.Module):
     """after: the step uses critics fitted to earlier epochs (in the first, to its own); before: fitted
     first."""
     batch_steps: int = 30_000
-    """Environment steps an epoch: N whole episodes (30 of 1000). Shorter ones count as if they were whole."""
+    """Environment steps per epoch: N whole episodes (30 of 1000). Shorter ones count as whole."""
     discount: float = 0.99
     """gamma of reward and costs, below 1."""
     exploration: float = 0.05
@@ -101,14 +101,14 @@ class SafeStart(eqx.Module):
     """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
     to which they are blind at first."""
     critic_steps: int = 80
-    """Steps of Adam an epoch."""
+    """Steps of Adam per epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
     critic_epochs: int = 1
     """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
     episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
-    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
+    """Transitions per step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)

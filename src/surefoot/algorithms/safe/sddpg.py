@@ -1,4 +1,5 @@
-"""SDDPG with the alpha-projection (Chow et al. 2019, https://arxiv.org/abs/1901.10031), on LBPO's critics.
+"""SDDPG with the a-projection (Chow et al. 2019, https://arxiv.org/abs/1901.10031; alpha-projection in the
+thesis), on LBPO's critics.
 
   1  collect N episodes with pi_B(s) + N(0, delta^2);   D_i <- mean cost of an episode
   2  eps_i = (1 - gamma) (d_i - D_i);   Q_R, Q_Ci <- regression on the returns of these episodes
@@ -83,7 +84,7 @@ class Sddpg(eqx.Module):
     """after: the step uses critics fitted to earlier epochs (in the first, to its own); before: fitted
     first."""
     batch_steps: int = 30_000
-    """Environment steps an epoch: N whole episodes (30 of 1000). Shorter ones count as if they were whole."""
+    """Environment steps per epoch: N whole episodes (30 of 1000). Shorter ones count as whole."""
     discount: float = 0.99
     """gamma of reward and costs, below 1."""
     exploration: float = 0.05
@@ -96,14 +97,14 @@ class Sddpg(eqx.Module):
     """What the critics take of an action: raw, itself; noise, its distance from the mean in units of delta,
     to which they are blind at first."""
     critic_steps: int = 80
-    """Steps of Adam an epoch."""
+    """Steps of Adam per epoch."""
     critic_rounds: int = 1
     """Rounds of a fit that share its steps; each computes the targets anew from the critics so far."""
     critic_epochs: int = 1
     """Epochs whose transitions the critics are fitted to, with this one: earlier ones stand in for more
     episodes of the present policy, from which they are a few small steps away."""
     critic_minibatch: int = 0
-    """Transitions a step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
+    """Transitions per step of Adam, drawn at random; 0 takes the whole batch, as the thesis' program does."""
     critic_learning_rate: float = 1e-3
     """Of Adam on the critics."""
     hidden: tuple[int, ...] = (256, 256)
