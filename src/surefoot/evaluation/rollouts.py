@@ -14,12 +14,12 @@ from jaxtyping import Array, Key, PRNGKeyArray, PyTree
 
 from surefoot.data.trajectories import Trajectories
 from surefoot.errors import SurefootError, check_range, unknown
-from surefoot.evaluation.episodes import EpisodeTable, summarise
+from surefoot.evaluation.episodes import EpisodeTable
 from surefoot.networks.policies import Mode, WarmUp
 from surefoot.training.policy_io import revive
 from surefoot.worlds.world import Acts, Episodes, Remembers, World
 
-__all__ = ["MODES", "EpisodeTable", "revive", "rollout", "stack", "summarise"]
+__all__ = ["MODES", "EpisodeTable", "revive", "rollout", "stack"]
 
 MODES = {
     "sample": "actions drawn from the policy, as in training",

@@ -4,7 +4,8 @@ Box, with one replay buffer B:
   1  collect transitions with pi into B
   2  D   <- step on the cross-entropy of expert against B
   3  pi  <- some updates of SAC on B, the reward of each transition coming from the newest D
-Lines 2 and 3 alternate, lines 1 to 3 repeat. A method says what D is trained on, and what reward it gives.
+Lines 2 and 3 alternate, lines 1 to 3 repeat. A method says what D is trained on, ``loss(state, network,
+key)``, and what reward it gives each transition of a scaled batch, ``relabel(state, batch)``.
 
 What D sees of either side are the states from which steps were made, s_0 ... s_{T-1}: those of the buffer and
 those of the demonstrations. Nothing is padded, so that where an episode ends does not tell the two apart.
@@ -16,7 +17,7 @@ rho_E(s) / rho(s) with rho a kernel density estimate of the buffer (Ni et al. 20
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -32,7 +33,7 @@ from surefoot.algorithms.imitation.matching import Expert
 from surefoot.algorithms.learner import Metrics
 from surefoot.algorithms.rl import sac
 from surefoot.algorithms.rounds import in_rounds
-from surefoot.data.replay import Replay, Transition
+from surefoot.data.replay import Replay
 from surefoot.data.trajectories import Trajectories, episode_metrics
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.policies import SquashedGaussianPolicy
@@ -137,18 +138,6 @@ class State(eqx.Module):
     def chosen(self, observation: Float[Array, "*batch obs"]) -> Float[Array, "*batch d"]:
         """What the discriminator sees of a state that is scaled already."""
         return observation[..., jnp.asarray(self.indices)]
-
-
-class Method(Protocol):
-    """What the loop needs of a method, besides its settings."""
-
-    def loss(self, state: State, network: Network, key: PRNGKeyArray) -> tuple[Float[Array, ""], Network]:
-        """Of the discriminator, on a random batch; and the network with what it keeps of the batch."""
-        ...
-
-    def relabel(self, state: State, batch: Transition) -> Float[Array, " batch"]:
-        """The reward of each transition of a scaled batch, by the discriminator in ``state``."""
-        ...
 
 
 def init_state(
