@@ -8,7 +8,7 @@ Two parts:
                   turns around where the price of the cost is 1, at beta / eps = 1, which is a cost of
                   2 - 100 beta; below the walk back's 1.4 no policy goes
   PointGoal1      with the betas of the thesis and, at ``laptop``, a larger one; one seed
-The cells with the usual beta, which is 0.005, are those of ``lbpo-robustness`` and
+The cells with the usual beta, which is 0.005 on the noisy walk, are those of ``lbpo-robustness`` and
 ``lbpo-benchmark``, which are taken over if they are finished.
 """
 
@@ -21,7 +21,7 @@ from surefoot.experiments.lbpo_robustness import EXPLORATION
 
 TASK = "PointGoal1"
 USUAL = 0.005
-"""Of ``lbpo-robustness``, and of ``lbpo-benchmark`` on this task."""
+"""Of ``lbpo-robustness``; that of ``lbpo-benchmark`` differs between scales."""
 SEARCHED = (0.005, 0.008, 0.01, 0.02)
 """Values of the thesis."""
 WALKED = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01)
@@ -70,16 +70,17 @@ def cells(scale: str) -> tuple[Cell, ...]:
         )
         for beta in at.walked
     ]
+    usual = lbpo_benchmark.SCALES[scale].beta_of(TASK)
     for seed in range(at.seeds):
         made.append(lbpo_benchmark.start(scale, TASK, seed))
         for beta in at.searched:
-            made.append(lbpo_benchmark.cell(scale, TASK, seed, "LBPO", label=label(beta), beta=beta))
+            made.append(lbpo_benchmark.cell(scale, TASK, seed, "LBPO", label=label(beta, usual), beta=beta))
     return tuple(made)
 
 
-def label(beta: float) -> str:
+def label(beta: float, usual: float = USUAL) -> str:
     """Of the method with that beta; the usual one has that of the other experiments."""
-    return "LBPO" if beta == USUAL else f"beta={beta:g}"
+    return "LBPO" if beta == usual else f"beta={beta:g}"
 
 
 def expected(beta: float) -> float:
