@@ -27,8 +27,8 @@ start are set to learn more from each (``QUICK`` below):
   critics     TD(lambda) targets, fitted before the step, as the thesis' text has it (its program: Monte Carlo
               returns, after the step); 600 steps of Adam in minibatches of 500 in place of 80 on all 30,000,
               which is an eighth of the arithmetic; the value networks of CPO are fitted so, too
-  beta        0.02 on every task, the largest of those that the thesis searched, chosen on PointGoal1 with seed
-              0 (``lbpo-beta``); the thesis' Table 4.4 has 0.005 to 0.01
+  beta        0.02 on every task, the largest of those that the thesis searched, chosen on PointGoal1 with
+              seed 0 (``lbpo-beta``); the thesis' Table 4.4 has 0.005 to 0.01
 What each of these does on PointGoal1 is in docs/lbpo.md.
 """
 
