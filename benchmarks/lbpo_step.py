@@ -61,12 +61,10 @@ def measured(run: Path, draws: int, fresh: int) -> dict[str, Any]:
         return lbpo.fit(settings, state, batch, weights(batch).reshape(-1), settings.critic_steps)[0].critics
 
     @eqx.filter_jit
-    def moved(critics: Any, batch: Any, eps: Any, reward: bool, beta: float) -> Any:
+    def moved(critics: Any, batch: Any, eps: Any, beta: float) -> Any:
         observation, weight = flat(batch.observation), weights(batch).reshape(-1)
         here = policy.mode(observation)
-        priced = replace(settings, beta=beta, beta_threshold=0.0)
-        spent = eps if reward else -jnp.ones_like(eps)  # a spent budget: the cost alone counts
-        loss = lbpo.objective(priced, critics, observation, weight, here, spent)
+        loss = lbpo.objective(replace(settings, beta=beta), critics, observation, weight, here, eps)
         step = trust_region_step(
             policy, observation, weight, loss, radius=settings.radius, damping=settings.damping
         )
@@ -99,14 +97,13 @@ def measured(run: Path, draws: int, fresh: int) -> dict[str, Any]:
         costs.append(np.asarray(cost.undiscounted).tolist())
         critics = fitted(state, batch)
         noise.append(over_the_noise(critics, batch))
-        price.append(np.asarray(jnp.where(eps > 0, settings.beta / eps, jnp.inf)).tolist())
+        price.append(np.asarray(jnp.where(eps > 0, lbpo.prices(settings, eps), jnp.inf)).tolist())
+        free, spent = jnp.ones_like(eps), -jnp.ones_like(eps)  # with a spent budget the cost alone counts
         steps = {
-            "reward alone": moved(critics, batch, jnp.ones_like(eps), True, 0.0),
-            "LBPO's own": moved(critics, batch, eps, True, settings.beta),
-            "cost alone": moved(critics, batch, eps, False, settings.beta),
-            "cost alone, critics of four times the episodes": moved(
-                fitted(state, larger), batch, eps, False, settings.beta
-            ),
+            "reward alone": moved(critics, batch, free, 0.0),
+            "LBPO's own": moved(critics, batch, eps, settings.beta),
+            "cost alone": moved(critics, batch, spent, 0.0),
+            "cost alone, critics of four times the episodes": moved(fitted(state, larger), batch, spent, 0.0),
         }
         for name, other in steps.items():
             changes.setdefault(name, []).append(np.asarray(worth(other, critics, judge)))
