@@ -139,6 +139,24 @@ def test_an_existing_run_is_refused_and_overwritten_on_demand(world, tmp_path):
         quick(world, tmp_path / "r", seeds=(1, 2))
     assert (tmp_path / "r" / "metrics.csv").read_bytes() == before
     assert quick(world, tmp_path / "r", seeds=(1, 2), overwrite=True).seeds == (1, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_training_that_fails_at_once_does_not_cost_the_run_that_it_was_to_replace(
+    world, tmp_path, monkeypatch, error
+):
+    def fails(*_):
+        raise error("no memory")
+
+    quick(world, tmp_path / "r")
+    before = (tmp_path / "r" / "metrics.csv").read_bytes()
+    monkeypatch.setattr(Tiny, "iteration", fails)
+    with pytest.raises(error):
+        quick(world, tmp_path / "r", Tiny(capacity=73), seeds=(1, 2), overwrite=True)
+    assert (tmp_path / "r" / "metrics.csv").read_bytes() == before
+    assert Run(tmp_path / "r").finished
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
 def test_without_costs_it_trains_but_says_so(tmp_path, capfd):

@@ -77,13 +77,30 @@ def test_what_is_there_is_not_touched(tmp_path):
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
 
-def test_overwriting_leaves_nothing_of_the_old_run(tmp_path):
+def test_overwriting_leaves_nothing_of_the_old_run_once_the_new_one_is_settled(tmp_path):
     make(tmp_path / "r")
     (tmp_path / "r" / "old").write_text("x")
     run = Run.create(tmp_path / "r", CONFIG | {"steps": 160}, overwrite=True)
     assert run.steps == 160
-    assert [path.name for path in tmp_path.iterdir()] == ["r"]
     assert not (run.path / "old").exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    run.settle()
+    assert [path.name for path in tmp_path.iterdir()] == ["r"]
+    assert run.steps == 160
+
+
+@pytest.mark.parametrize("killed", [0, 2], ids=["at once", "after two attempts that were killed"])
+def test_a_run_that_comes_to_nothing_gives_back_what_it_replaced(tmp_path, monkeypatch, killed):
+    old = make(tmp_path / "r[1]")  # a name with a meaning in patterns
+    (old.path / "checkpoints").mkdir()
+    (old.path / "checkpoints" / "80.safetensors").write_text("x")
+    (tmp_path / "r[1].7.old").mkdir()  # another's
+    for process in range(1 + killed):
+        monkeypatch.setattr(os, "getpid", lambda process=process: 100 + process)
+        new = Run.create(old.path, CONFIG | {"steps": 160}, overwrite=True)
+    new.withdraw()
+    assert Run(old.path).steps == 80 and (old.path / "checkpoints" / "80.safetensors").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r[1]", "r[1].7.old"]
 
 
 def test_an_empty_folder_is_taken(tmp_path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import signal
 import threading
 import time
@@ -94,7 +93,7 @@ def fit(
             have reached it.
         seeds: different integers from 0, or how many (3 for 0, 1, 2); they are trained side by side.
         run: the folder to make; ``runs/NAME`` with a new name if left out.
-        overwrite: replace a run that is in that folder.
+        overwrite: replace a run that is in that folder. It is kept aside until the new one's first checkpoint.
         log_every: steps between two rows of metrics; chosen for 100 to 200 rows if left out.
         evaluate_every: steps between two evaluations (from fresh starts, sampled actions), logged with
             ``eval_`` in front of the names; none if left out. What is evaluated is the policy that the block
@@ -171,9 +170,9 @@ def fit(
                 keep_demonstrations(demonstrations, made)
             keep_reward(world, made)
             return _train(made, engine, plan, show=progress)
-        except Exception:
+        except BaseException:  # Ctrl-C, too
             if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
-                shutil.rmtree(made.path, ignore_errors=True)
+                made.withdraw()
             raise
 
 
@@ -342,6 +341,7 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
                     log.end(done, reached, level)
                 if finished or stop or time.monotonic() - saved >= run.config["checkpoint_every"]:
                     _save(run, engine, tree, done, log)
+                    run.settle()
                     saved = time.monotonic()
                 if stop:
                     raise KeyboardInterrupt(

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import glob
 import json
 import os
 import platform
@@ -72,7 +73,8 @@ class Run:
         """A new run folder with ``config.json`` in it; it appears whole or not at all.
 
         ``None`` makes ``runs/NAME`` with a readable name that no other run has. An existing folder is
-        refused unless it is empty, or ``overwrite`` is set and it is a run.
+        refused unless it is empty, or ``overwrite`` is set and it is a run: then that one is moved aside,
+        until :meth:`settle` or :meth:`withdraw`.
         """
         folder = _free_name(config) if path is None else Path(path)
         _check_free(folder, overwrite)
@@ -90,6 +92,26 @@ class Run:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
         return cls(folder)
+
+    def settle(self) -> None:
+        """Deletes the run that this one has taken the place of, now that it has something to show itself."""
+        for old in self._replaced():
+            shutil.rmtree(old, ignore_errors=True)
+
+    def withdraw(self) -> None:
+        """Deletes this run, which never came to anything, and puts back the one that it replaced."""
+        *older, old = self._replaced() or [None]
+        shutil.rmtree(self.path, ignore_errors=True)
+        if old is not None:
+            old.rename(self.path)
+        for each in older:
+            shutil.rmtree(each, ignore_errors=True)
+
+    def _replaced(self) -> list[Path]:
+        """What was moved aside for this run, the latest last: several if processes were killed, and then
+        those with a checkpoint come last."""
+        found = self.path.parent.glob(f".{glob.escape(self.path.name)}.*.old")
+        return sorted(found, key=lambda path: (any(path.glob("checkpoints/*")), path.stat().st_mtime))
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -421,7 +443,7 @@ def _exists(folder: Path) -> SurefootError:
 def _put(fresh: Path, folder: Path, overwrite: bool) -> bool:
     """Gives ``fresh`` the name ``folder``; false if that is a folder that is not empty and stays.
 
-    With ``overwrite`` what was there is deleted once the new one is in its place, and put back if that fails.
+    With ``overwrite`` what was there is moved aside, and put back if something fails.
     """
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     aside = overwrite and folder.exists() and any(folder.iterdir())
@@ -435,8 +457,6 @@ def _put(fresh: Path, folder: Path, overwrite: bool) -> bool:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
-    if aside:
-        shutil.rmtree(old, ignore_errors=True)
     return True
 
 
