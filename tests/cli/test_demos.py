@@ -119,6 +119,19 @@ def test_import_against_an_environment(surefoot, tmp_path):
         assert not (tmp_path / name).exists()
 
 
+def test_import_against_an_environment_with_options(surefoot, tmp_path):
+    np.savez(tmp_path / "maze.npz", **recording(observations=np.zeros((5, 8)), actions=np.zeros(5, int)))
+    words = ("demos", "import", "maze.npz", "--env", "MarbleMaze-v0", "--out", "maze")
+    done = surefoot(*words, "--option", "boards=island")
+    assert done.code == 2 and "board" in done.err
+    done = surefoot(*words, "--option", "board=island", 'constraints=["speed"]')
+    assert done.code == 0, done.err
+    options = demonstrations.load(tmp_path / "maze").metadata["environment"]["options"]
+    assert options == {"board": "island", "constraints": ["speed"]}
+    done = surefoot("demos", "import", "maze.npz", "--option", "board=island")
+    assert done.code == 2 and "name it with --env" in done.err
+
+
 def test_a_set_with_one_observed_number_or_real_actions(surefoot, tmp_path):
     np.savez(
         tmp_path / "one.npz", **recording(observations=np.zeros((5, 1)), actions=np.zeros((5, 2)) + 0.25)

@@ -73,6 +73,8 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
         ),
         (["ppo", "--env", "gymnasium:CartPole-v1", "--batch-stepps", "8"], "Did you mean '--batch-steps'?"),
         (["discrete-sac", "--env"], "--env"),
+        (["safe-start", "--from"], "Missing value for argument '--from'"),
+        (["discrete-sac", "--reward"], "Missing value for argument '--reward'"),
         (["discrete-sac", "--constraints", "zones"], "Did you mean 'zone'?"),
         (["discrete-sac", "--board", "gab"], "Did you mean 'gap'?"),
         (["discrete-sac", "--starts", "tests"], "Did you mean 'test'?"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,6 +115,8 @@ class ImportOptions:
     """Folder to write; demonstrations/NAME if not given."""
     env: str | None = None
     """Environment to check it against, such as MarbleMaze-v0 or gymnasium:CartPole-v1."""
+    option: tuple[str, ...] = ()
+    """NAME=VALUE for that environment, such as constraints='["zone", "speed"]'; several may follow."""
     name: str | None = None
     """Name of the set; that of the source if not given."""
     overwrite: bool = False
@@ -445,6 +447,9 @@ def import_(argv: list[str]) -> None:
         description="Converts a Minari folder, the id of a set in Minari's store, or an .npz file. "
         "docs/demonstrations.md names the arrays of an .npz file.",
     )
+    chosen = parse_pairs(options.option, "--option")
+    if chosen and options.env is None:
+        raise SurefootError("--option is for the environment; name it with --env.")
     from surefoot.data import demonstrations
 
     demos = demonstrations.load(source)
@@ -453,9 +458,11 @@ def import_(argv: list[str]) -> None:
     out = options.out or Path("demonstrations") / (demos.name or "imported").replace("/", "-")
     task = None
     if options.env is not None:
-        task = _task(options.env)
+        task = _task(options.env, chosen)
         demos.check(task)
         made_for = {"id": task.name, **(demos.metadata.get("environment") or {})}
+        if chosen:
+            made_for["options"] = (made_for.get("options") or {}) | chosen
         spaces = demonstrations.spaces_of(task)
         demos = replace(demos, metadata={**demos.metadata, "environment": made_for, "spaces": spaces})
     elif not demos.episodes:
@@ -467,10 +474,10 @@ def import_(argv: list[str]) -> None:
     print(f"  use it: surefoot train scopil --demos {shlex.quote(_as_path(out))}")
 
 
-def _task(env: str) -> Task:
+def _task(env: str, options: Mapping[str, Any]) -> Task:
     from surefoot import worlds
 
-    return worlds.make(env, envs=1).task
+    return worlds.make(env, envs=1, **options).task
 
 
 def _as_path(out: Path) -> str:

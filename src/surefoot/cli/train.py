@@ -147,13 +147,17 @@ def main(argv: list[str]) -> int:
     prog = f"surefoot train {name}"
     env = peek(rest, "--env", RunOptions.env)
     environment = environment_options(env)
-    options = parse(
-        options_of(learner_class, environment),
-        _learned(rest, environment),
-        prog=prog,
-        description=(learner_class.__doc__ or "").partition("\n\n")[0],
-        environment=env if environment is GymnasiumOptions else None,
-    )
+    words = _learned(rest, environment)
+    try:
+        options = parse(
+            options_of(learner_class, environment),
+            words,
+            prog=prog,
+            description=(learner_class.__doc__ or "").partition("\n\n")[0],
+            environment=env if environment is GymnasiumOptions else None,
+        )
+    except SurefootError as error:
+        raise SurefootError(_as_typed(str(error), rest, words)) from None
     train(options.algorithm, options.environment, options.run, command=shlex.join([*prog.split(), *rest]))
     return 0
 
@@ -241,6 +245,14 @@ def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
             raise SurefootError(f"The run {given} holds no reward; give one of a method that recovers any.")
         return list(words)
     return [re.sub(r"^--reward(?==|$)", "--learned-reward", word) for word in words]
+
+
+def _as_typed(message: str, typed: Sequence[str], words: Sequence[str]) -> str:
+    """``message`` with the options as the user ``typed`` them, where ``words`` has others instead."""
+    for there, here in zip(words, typed, strict=True):
+        if there != here:
+            message = message.replace(there.partition("=")[0], here.partition("=")[0])
+    return message
 
 
 _OF_REWARDS = ("prior_weight", "prior_discount", "reward_seed")

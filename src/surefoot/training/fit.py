@@ -93,7 +93,7 @@ def fit(
             have reached it.
         seeds: different integers from 0, or how many (3 for 0, 1, 2); they are trained side by side.
         run: the folder to make; ``runs/NAME`` with a new name if left out.
-        overwrite: replace a run that is in that folder. It is kept aside until the new one's first checkpoint.
+        overwrite: replace a run that is in that folder; it is kept aside until the new one has a checkpoint.
         log_every: steps between two rows of metrics; chosen for 100 to 200 rows if left out.
         evaluate_every: steps between two evaluations (from fresh starts, sampled actions), logged with
             ``eval_`` in front of the names; none if left out. What is evaluated is the policy that the block
