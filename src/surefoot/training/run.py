@@ -100,11 +100,11 @@ class Run:
 
     def withdraw(self) -> None:
         """Deletes this run, which never came to anything, and puts back the one that it replaced."""
-        *older, old = self._replaced() or [None]
+        replaced = self._replaced()
         shutil.rmtree(self.path, ignore_errors=True)
-        if old is not None:
-            old.rename(self.path)
-        for each in older:
+        if replaced:
+            replaced.pop().rename(self.path)
+        for each in replaced:
             shutil.rmtree(each, ignore_errors=True)
 
     def _replaced(self) -> list[Path]:
