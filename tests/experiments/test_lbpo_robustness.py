@@ -143,9 +143,10 @@ def test_page_of_beta(tmp_path):
             values = {"unsafe_epochs": 0.1, "return": 9.0, "cost/cost": 20 - 100 * beta}
             made.append(record_of(cell, values))
     found = lbpo_beta_page.claims(made)
-    assert len(found) == 5 + 1 + 6 + 3 and {str(claim.verdict) for claim in found} == {"met"}
+    assert len(found) == 5 + 1 + 6 + 6 + 3 and {str(claim.verdict) for claim in found} == {"met"}
     text = lbpo_beta_page.write(made, "laptop", tmp_path).read_text()
-    assert "| 0.005 | 1.50 [1.49, 1.50] | 1.50 |" in text
+    assert "| 0.005 | 1.50 | 1.50 [1.49, 1.50] | 1.50 [1.49, 1.50] | 9.5 %" in text
+    assert "critics of the noise" in (tmp_path / "lbpo-beta/settled.svg").read_text()
     assert "| 0.02 | 0 | 9.00 [8.99, 9.01] | 18.00 [17.99, 18.01] |" in text
     assert "`PointGoal1-seed0/beta=0.01`" in text.partition("have not been run")[2]
     for name in ("barrier", "walk", "settled", "task"):
@@ -153,5 +154,9 @@ def test_page_of_beta(tmp_path):
     made[2]["metrics"]["eval_cost/distance"] = number(1.95, 0.01)  # beta = 0.002 costs more than 0.001
     missed = [claim.where for claim in lbpo_beta_page.claims(made) if not claim.verdict.holds]
     assert missed == ["noisy walk, beta 0.002 and 0.001"]
+    (noisy,) = (r for r in made if r["options"] == made[3]["options"] | {"critic_action": "noise"})
+    noisy["metrics"]["eval_cost/distance"] = number(1.9, 0.01)
+    missed = [claim.claim for claim in lbpo_beta_page.claims(made) if not claim.verdict.holds]
+    assert len(missed) == 2 and "with critics of the noise the cost settles" in missed[1]
     bare = lbpo_beta_page.write([], "laptop", tmp_path / "none").read_text()
     assert "lbpo-beta/barrier.svg" in bare and "Not run." in bare

@@ -4,16 +4,17 @@ sentence about a result is written by hand."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_benchmark import LIMIT as TASK_LIMIT
-from surefoot.experiments.lbpo_beta import EXPERIMENT, TASK, expected
+from surefoot.experiments.lbpo_beta import EXPERIMENT, NOISE, RAW, TASK, expected
 from surefoot.experiments.lbpo_robustness import ENVIRONMENT, LIMIT
 from surefoot.experiments.results import (
     Claim,
@@ -28,6 +29,7 @@ from surefoot.experiments.results import (
 from surefoot.experiments.training_metrics import UNSAFE, Curve
 
 WALK = "noisy walk"
+CRITICS = "critics of the noise"
 SLACK = 0.15
 """How far from the prediction the cost may be."""
 SHOWN = (0.001, 0.005, 0.02)
@@ -38,12 +40,15 @@ EPSILON = 0.05
 # Numbers --------------------------------------------------------------------------------------------
 
 
-def betas(records: Iterable[Record], place: str) -> dict[float, list[Record]]:
-    """beta, rising -> its records: one on the noisy walk, one a seed on the safety task."""
+def betas(
+    records: Iterable[Record], place: str, critics: Mapping[str, Any] = RAW
+) -> dict[float, list[Record]]:
+    """beta, rising -> its records with such critics: one on the noisy walk, one a seed on the safety task."""
     found: dict[float, list[Record]] = {}
     for record in records:
         here = WALK if record["environment"] == ENVIRONMENT else TASK
-        if here == place and "beta" in record["options"]:
+        form = {name: record["options"][name] for name in NOISE if name in record["options"]}
+        if here == place and form == dict(critics) and "beta" in record["options"]:
             found.setdefault(record["options"]["beta"], []).append(record)
     return dict(sorted(found.items()))
 
@@ -59,7 +64,7 @@ def cost_of(record: Record) -> Estimate | None:
 
 def claims(records: Sequence[Record]) -> list[Claim]:
     """What the thesis says of Figure 4.5, and our prediction on the noisy walk."""
-    walked = betas(records, WALK)
+    walked, of_noise = betas(records, WALK), betas(records, WALK, NOISE)
     made = [_falls(low, a[0], high, b[0]) for (low, a), (high, b) in pairwise(walked.items())]
     if len(walked) > 1:
         first, last = (walked[beta][0] for beta in (min(walked), max(walked)))
@@ -73,6 +78,7 @@ def claims(records: Sequence[Record]) -> list[Claim]:
             )
         )
     made += [_as_expected(beta, found[0]) for beta, found in walked.items()]
+    made += [_as_expected(beta, found[0], CRITICS) for beta, found in of_noise.items()]
     searched = betas(records, TASK)
     for (low, a), (high, b) in pairwise(searched.items()):
         for one, other in zip(a, b, strict=False):
@@ -90,10 +96,10 @@ def _falls(low: float, one: Record, high: float, other: Record) -> Claim:
     )
 
 
-def _as_expected(beta: float, record: Record) -> Claim:
+def _as_expected(beta: float, record: Record, critics: str = "") -> Claim:
     cost, goal = cost_of(record), expected(beta)
     return Claim(
-        f"Ours: the cost settles within {SLACK:g} of max(1.4, 2 - 100 beta)",
+        f"Ours: {critics and f'with {critics} '}the cost settles within {SLACK:g} of max(1.4, 2 - 100 beta)",
         f"{WALK}, beta {beta:g}",
         f"{show('cost', cost)}, expected {goal:.2f}",
         between(cost, goal - SLACK, goal + SLACK),
@@ -130,7 +136,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.shown(drawn, FIGURES, "barrier"),
         "## The noisy walk\n\nReward and cost are the same number, and 2 is allowed. Shares of the epochs "
         "whose policy breaks the limit, and the cost over the last tenth of the epochs, both from fresh "
-        "episodes.",
+        f"episodes. [*{CRITICS.capitalize()}*](../lbpo.md#critics-of-the-noise) are ours.",
         _walked(records),
         pages.shown(drawn, FIGURES, "settled"),
         pages.shown(drawn, FIGURES, "walk"),
@@ -161,11 +167,15 @@ def _head(records: Sequence[Record], scale: str) -> str:
 
 
 def _walked(records: Sequence[Record]) -> str:
+    kinds = [betas(records, WALK, critics) for critics in (RAW, NOISE)]
     rows = []
-    for beta, (record, *_) in betas(records, WALK).items():
-        cost, broken = cost_of(record), metric(record, "eval_" + UNSAFE)
-        rows.append((f"{beta:g}", show("cost", cost), f"{expected(beta):.2f}", show(UNSAFE, broken)))
-    return markdown_table(("beta", "cost", "expected", "unsafe policies"), rows)
+    for beta in sorted({beta for kind in kinds for beta in kind}):
+        of_kind = [kind[beta][0] if beta in kind else None for kind in kinds]
+        costs = [show("cost", cost_of(record) if record else None) for record in of_kind]
+        broken = [show(UNSAFE, metric(record, "eval_" + UNSAFE)) for record in of_kind]
+        rows.append((f"{beta:g}", f"{expected(beta):.2f}", *costs, *broken))
+    head = ("beta", "expected", "cost", f"with {CRITICS}", "unsafe policies", f"with {CRITICS}")
+    return markdown_table(head, rows)
 
 
 def _searched(records: Sequence[Record]) -> str:
@@ -224,8 +234,15 @@ def _walk_figures(records: Sequence[Record], folder: Path) -> None:
         )
     if panels:
         figures.curves(panels, folder / "walk.svg", along="epoch", limits={row: LIMIT})
-        places = np.array(list(walked))
-        ends = np.array([found[0]["per_seed"]["eval_cost/distance"] for found in walked.values()]).T
+        lines = {"LBPO": walked, CRITICS: betas(records, WALK, NOISE)}
+        ends = {
+            name: (
+                np.array(list(kind)),
+                np.array([found[0]["per_seed"]["eval_cost/distance"] for found in kind.values()]).T,
+            )
+            for name, kind in lines.items()
+            if kind
+        }
         goal = np.array([[expected(beta) for beta in walked]])
-        settled = {(WALK, row): {"LBPO": (places, ends), "expected": (places, goal)}}
+        settled = {(WALK, row): ends | {"expected": (np.array(list(walked)), goal)}}
         figures.curves(settled, folder / "settled.svg", along="beta", limits={row: LIMIT}, log=True)
