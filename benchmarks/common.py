@@ -6,12 +6,13 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,32 @@ def machine() -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
         **{name: version(name) for name in ("jax", "equinox", "optax", "numpy")},
+        **_mujoco(),
     }
+
+
+def _mujoco() -> dict[str, str]:
+    try:
+        return {"mujoco": version("mujoco")}
+    except PackageNotFoundError:
+        return {}
+
+
+PLACES = ("--out", "--peer")
+"""Options that say where something is, and change no number."""
+
+
+def command() -> str:
+    """What the user typed, without the folders of this machine."""
+    kept, place = [Path(sys.argv[0]).name], False
+    for word in sys.argv[1:]:
+        if place or word.startswith(tuple(f"{option}=" for option in PLACES)):
+            place = False
+        elif word in PLACES:
+            place = True
+        else:
+            kept.append(os.path.relpath(word) if os.path.isabs(word) else word)
+    return shlex.join(kept)
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -84,8 +110,8 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def finish(result: dict[str, Any], out: Path | None) -> None:
-    """Prints the result, and writes it where asked."""
-    text = json.dumps(result, indent=2)
+    """Prints the result and the command that made it, and writes them where asked."""
+    text = json.dumps({"command": command(), **result}, indent=2)
     print(text)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ of an episode with a 95 % interval.
 from __future__ import annotations
 
 import math
-from importlib.metadata import version
 from typing import Any
 
 from common import cores, finish, machine, parser, pin
@@ -37,7 +36,7 @@ def main() -> None:
             "benchmark": "safety_physics",
             "episodes": given.episodes,
             "steps": given.steps,
-            "machine": machine() | {"mujoco": version("mujoco")},
+            "machine": machine(),
             "tasks": {name: compare(name, given) for name in given.tasks},
         },
         given.out,

@@ -18,7 +18,6 @@ import resource
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +168,7 @@ def main() -> None:
     options.add_argument("--tasks", nargs="+", default=list(KNOWN))
     given = options.parse_args()
     pin(cores()[: given.cores])
-    about = machine() | {"mujoco": version("mujoco"), "cores_used": given.cores}
+    about = machine() | {"cores_used": given.cores}
     room = memory(given)
     results = {name: measure(name, given) for name in given.tasks}
     result = {

@@ -45,3 +45,12 @@ def test_cells_of_several_versions_are_marked() -> None:
         for jax in ("0.10.1", "0.10.2")
     ]
     assert any("not all made with the same versions" in line for line in pages.origin(records, "laptop"))
+
+
+def test_a_version_that_some_cells_did_not_write_down_is_told_once() -> None:
+    records = [
+        {"command": "x", "versions": VERSIONS},
+        {"command": "x", "versions": VERSIONS | {"mujoco": "4"}},
+    ]
+    lines = pages.origin(records, "laptop")
+    assert lines[1] == "Versions: python 3.11.7, jax 0.10.2, mujoco 4." and len(lines) == 2

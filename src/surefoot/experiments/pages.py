@@ -27,7 +27,7 @@ def head(experiment: Experiment, title: str, *paragraphs: str, records: Sequence
 
 def origin(records: Sequence[Record], scale: str) -> list[str]:
     """Lines that say by which commands and with which versions the numbers were made."""
-    versions = sorted({", ".join(f"{k} {v}" for k, v in record["versions"].items()) for record in records})
+    versions = _versions([record["versions"] for record in records])
     commands = {record["command"] for record in records if record.get("command")}
     programs = sorted({whole(command) for command in commands})
     pieces = ", a few cells at a time (`--only`)" if any("--only" in command for command in commands) else ""
@@ -40,6 +40,14 @@ def origin(records: Sequence[Record], scale: str) -> list[str]:
     if scale == "smoke":
         lines += ["", "**Scale `smoke` only tests that everything runs. Its numbers mean nothing.**"]
     return lines
+
+
+def _versions(found: Sequence[Mapping[str, str]]) -> list[str]:
+    """Each set of versions as text; one that only names fewer packages than another is not told twice."""
+    sets = [set(each.items()) for each in found]
+    largest = [each for each in sets if not any(each < other for other in sets)]
+    named = [each for each in found if set(each.items()) in largest]
+    return sorted({", ".join(f"{name} {version}" for name, version in each.items()) for each in named})
 
 
 NO_MATTER = {"--only": math.inf, "--jobs": 1, "--progress": 0, "--no-progress": 0}

@@ -373,6 +373,8 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "unknown"
+    with suppress(metadata.PackageNotFoundError):  # an extra
+        found["mujoco"] = metadata.version("mujoco")
     return found
 
 
