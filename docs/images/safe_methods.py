@@ -18,6 +18,7 @@ from surefoot.envs.noisy_walk import WalkBack
 from surefoot.evaluation.statistics import Estimate
 from surefoot.reports.plots import look
 from surefoot.reports.rewards import write
+from surefoot.training.run import versions
 
 RUNS = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/safe_methods")
 EPOCHS, BATCH, SEEDS, EPISODES = 60, 1_000, range(5), 500
@@ -75,12 +76,13 @@ start, of_noise = (
     )
     for name, form in (("start", CRITICS), ("start of the noise", NOISE))
 )
+about = {"command": "python docs/images/safe_methods.py", "versions": versions()}
 results = {"walk back (the start)": estimate(start, "start")}
 for name, learner in METHODS.items():
     begin = of_noise if getattr(learner, "critic_action", "raw") == "noise" else start
     run = trained(name, learner, world, steps=EPOCHS * BATCH, seeds=SEEDS, start=begin.path)
     results[name] = estimate(run, name)
-    numbers.write_text(json.dumps(results, indent=1) + "\n")
+    numbers.write_text(json.dumps({"about": about, **results}, indent=1) + "\n")
 
 figure = Figure(figsize=(6.2, 3.6), layout="constrained")
 axes = figure.subplots()
