@@ -266,7 +266,19 @@ def test_a_step_that_goes_too_far_is_brought_back_and_not_halved(radius):
         moved = trust_region_step(policy, seen, weight, loss, radius=radius, damping=0.0)
         assert 0.95 * radius < moved.kl <= radius
         short += bool(moved.fraction < 1)
+        change = moved.policy.mode(seen) - policy.mode(seen)
+        farthest = float(jnp.sqrt(weight @ jnp.sum(change**2, axis=-1)))
+        assert farthest == pytest.approx(0.1 * np.sqrt(2 * radius), rel=0.03)  # what the warning counts on
     assert short
+
+
+@pytest.mark.parametrize("cls", [lbpo.Lbpo, backtrack.Backtrack, sddpg.Sddpg])
+def test_a_training_too_short_to_leave_the_start_is_told_of(cls):
+    task = Task("Toy", Box((1,), (-1.0,), (1.0,)), Box((2,), (-1.0, 0.0), (1.0, 1.0)))
+    (told,) = cls(exploration=0.05, radius=0.012).cautions(task, 100).values()
+    assert "in 100 epochs" in told and "0.77" in told and "half of their range is 1;" in told
+    assert cls(exploration=0.05, radius=0.012).cautions(task, 667) == {}
+    assert cls(exploration=0.3, radius=0.012).cautions(task, 100) == {}
 
 
 def test_a_step_is_shortened_until_the_costs_rise_by_their_budgets_at_most(problem):

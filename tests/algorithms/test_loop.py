@@ -597,10 +597,11 @@ def test_what_is_known_is_not_taken_for_an_environment_with_other_rules() -> Non
     settings = replace(TINY, steps_per_iteration=2)
     other = made(terminate_when_unhealthy=False)
     state = settings.init(made().task, jax.random.key(0))
-    assert settings.planner(state).objective.termination is not None and settings.cautions(made().task) == {}
+    planner = settings.planner(state)
+    assert planner.objective.termination is not None and settings.cautions(made().task, 1) == {}
     assert settings.planner(settings.init(other.task, jax.random.key(0))).objective.termination is None
-    assert replace(settings, termination_model="none").cautions(other.task) == {}
-    (told,) = settings.cautions(other.task).values()
+    assert replace(settings, termination_model="none").cautions(other.task, 1) == {}
+    (told,) = settings.cautions(other.task, 1).values()
     assert "was made with terminate_when_unhealthy" in told and "termination_model none" in told
     with pytest.raises(SurefootError, match=r"known reward need not hold\. Use reward_model learned"):
         replace(settings, reward_model="known").init(other.task, jax.random.key(0))

@@ -746,10 +746,13 @@ def test_warnings_of_the_detectors_are_printed_once_and_kept(world, tmp_path, mo
 
 
 def test_what_a_learner_cautions_of_is_printed_once_and_kept(world, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(Tiny, "cautions", lambda self, task: {"ends": f"not in {task.name}."}, raising=False)
+    def cautions(self, task, iterations):
+        return {"ends": f"not in {task.name}, {iterations}."}
+
+    monkeypatch.setattr(Tiny, "cautions", cautions, raising=False)
     run = quick(world, tmp_path / "r")
-    assert capfd.readouterr().err.count("warning: ends: not in Walk.") == 1
-    assert run.warnings() == ["ends: not in Walk."]
+    assert capfd.readouterr().err.count(f"warning: ends: not in Walk, {run.config['iterations']}.") == 1
+    assert run.warnings() == [f"ends: not in Walk, {run.config['iterations']}."]
 
 
 def test_tensorboard_gets_every_row_and_hides_what_was_logged_twice(world, tmp_path, monkeypatch):

@@ -28,8 +28,9 @@ class Learner(Protocol):
     policy, critics)``; ``critics`` is what that run's state has under this name, or ``None``. ``usual_envs``
     is how many environments the command line makes for it (16 if absent). One that may be done before its
     steps are has ``target(metrics)``, see :class:`Targeted`. One that cannot learn in every world has
-    ``check(world)``, which raises :class:`surefoot.errors.SurefootError`; one that does less in some task has
-    ``cautions(task)``: what there is to warn of, in words, by what it is about.
+    ``check(world)``, which raises :class:`surefoot.errors.SurefootError`; one that does less in some task, or
+    in few iterations, has ``cautions(task, iterations)``: what there is to warn of, in words, by what it is
+    about.
     """
 
     needs_demonstrations: ClassVar[bool]

@@ -320,7 +320,8 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
         tree, done = _begin(run, engine, display)
         display.start(plan.steps, done * plan.steps_per_iteration, len(run.seeds))
         with Log(run, display, plan, done) as log:
-            cautions = getattr(engine.learner, "cautions", lambda task: {})(engine.world.task)
+            cautions = getattr(engine.learner, "cautions", lambda task, iterations: {})
+            cautions = cautions(engine.world.task, plan.iterations)
             for about, sentence in (cautions | idle_settings(engine.learner)).items():
                 log.warn_once(about, sentence)
             guard = Guard(run, engine, plan, tree, log.columns)

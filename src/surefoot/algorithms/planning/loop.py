@@ -302,8 +302,9 @@ class Loop(eqx.Module):
         """Raises :class:`SurefootError` if it cannot learn in this world."""
         check_world(self, world)
 
-    def cautions(self, task: Task) -> dict[str, str]:
+    def cautions(self, task: Task, iterations: int) -> dict[str, str]:
         """What to warn of before a training, by what it is about."""
+        del iterations
         return cautions(self, task)
 
     def policy(self, state: State) -> WarmUp:

@@ -28,6 +28,7 @@ gives the critics the noise in the place of the action (``critic_action``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -57,7 +58,7 @@ from surefoot.algorithms.safe.starts import started_critics, started_policy
 from surefoot.data.trajectories import Trajectories, episode_metrics, flat
 from surefoot.errors import SurefootError, check_range, unknown
 from surefoot.networks.policies import BoundedGaussianPolicy
-from surefoot.task import Task
+from surefoot.task import Box, Task
 from surefoot.worlds.world import World
 
 BUDGETS = ("mixed", "discounted", "undiscounted")
@@ -161,6 +162,10 @@ class Lbpo(eqx.Module):
     def start_from(self, state: State, policy: Any, critics: Any) -> State:
         """``state`` with the network of another run's policy, and its critics if it has any."""
         return started(state, policy, critics)
+
+    def cautions(self, task: Task, iterations: int) -> dict[str, str]:
+        """What to warn of before a training, by what it is about."""
+        return reach(self, task, iterations)
 
     def policy(self, state: State) -> BoundedGaussianPolicy:
         return state.policy
@@ -380,6 +385,23 @@ def create_state(method: str, settings: Any, task: Task, key: PRNGKeyArray) -> S
     earlier = settings.critic_epochs - 1
     past = no_episodes(task, earlier * episodes) if earlier else None
     return State(policy, critics, optimiser, zero, zero, past)
+
+
+def reach(settings: Any, task: Task, iterations: int) -> dict[str, str]:
+    """What to warn of where the trust region keeps a policy near its start, however good its steps are.
+
+    A mean divergence of mu lets mean actions move by delta sqrt(2 mu) an epoch, as a root mean square.
+    """
+    assert isinstance(task.action, Box)
+    farthest = iterations * settings.exploration * math.sqrt(2 * settings.radius)
+    half = max((high - low) / 2 for low, high in zip(task.action.low, task.action.high, strict=True))
+    if farthest >= half:
+        return {}
+    return {
+        "exploration": f"in {iterations} epochs the trust region lets mean actions move by "
+        f"{farthest:.2g} or so at most, and half of their range is {half:g}; give more --exploration, "
+        "--radius or --steps if the policy is to get farther than that from its start."
+    }
 
 
 def started(state: Some, policy: Any, critics: Any) -> Some:

@@ -44,6 +44,7 @@ from surefoot.algorithms.safe.lbpo import (
     create_state,
     fit_after,
     fit_before,
+    reach,
     reported,
     started,
     within,
@@ -129,6 +130,10 @@ class Sddpg(eqx.Module):
     def start_from(self, state: State, policy: Any, critics: Any) -> State:
         """``state`` with the network of another run's policy, and its critics if it has any."""
         return started(state, policy, critics)
+
+    def cautions(self, task: Task, iterations: int) -> dict[str, str]:
+        """What to warn of before a training, by what it is about."""
+        return reach(self, task, iterations)
 
     def policy(self, state: State) -> BoundedGaussianPolicy:
         return state.policy
