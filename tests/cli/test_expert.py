@@ -96,6 +96,18 @@ def test_options_of_the_environment_can_be_changed(trained, folder):
     assert demonstrations.load(str(folder / "long")).lengths.tolist() == [7, 7]
 
 
+def test_options_take_the_place_of_those_that_the_run_was_trained_with(folder):
+    from surefoot.experiments.experts import _where
+
+    run = folder / "pole"
+    run.mkdir()
+    world = {"id": "gymnasium:Pendulum-v1", "envs": 1, "options": {"env_options": {"g": 3.0, "x": 1}}}
+    config = {"format": 1, "world": world, "learner": {}, "seeds": [0], "steps": 1, "iterations": 1}
+    (run / "config.json").write_text(json.dumps(config))
+    where = _where(run, {}, None, {"g": 1.5, "horizon": 9})
+    assert where["options"] == {"env_options": {"g": 1.5, "x": 1}, "horizon": 9}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

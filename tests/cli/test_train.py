@@ -61,6 +61,8 @@ def test_help_shows_every_setting_with_its_meaning(surefoot, name, monkeypatch):
         (["discrete-sac", "--steps", "many"], "--steps"),
         (["discrete-sac", "--steps", "0"], "steps"),
         (["discrete-sac", "--seeds", "zero"], "--seeds zero: "),
+        (["discrete-sac", "--seeds", "20240517"], "the one seed is 20240517, with a comma behind it"),
+        (["discrete-sac", "--run", "."], "'.' is no name of a run folder"),
         (["discrete-sac", "--envs", "0"], "envs = 0"),
         (["discrete-sac", "--evaluate-episodes", "5"], "says nothing without --evaluate-every STEPS"),
         (["discrete-sac", "--env", "MarbleMase-v0"], "Did you mean 'MarbleMaze-v0'?"),
@@ -112,6 +114,12 @@ def test_a_run_that_exists_is_not_touched(surefoot, tmp_path):
     assert "mine exists" in done.err
     assert "surefoot resume mine" in done.err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["config.json"]
+
+
+def test_what_lies_in_the_working_folder_is_no_reward(surefoot, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    done = surefoot("train", "discrete-sac", "--steps", "0")
+    assert done.code == 2 and "reward" not in done.err and "steps" in done.err
 
 
 SMALL = "--steps 256 --envs 4 --no-progress --warm-up 64 --hidden 4 --batch-size 8".split()

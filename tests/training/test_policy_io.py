@@ -51,6 +51,19 @@ def folder(tmp_path):
     return export(tmp_path / "policy", [categorical(0), categorical(1)], DISCRETE)
 
 
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        (Discrete(5), "4 discrete actions, but 'Toy-v0' takes 5 discrete actions"),
+        (Box((4,), (-1.0,) * 4, (1.0,) * 4), "4 discrete actions, but 'Toy-v0' takes 4 real numbers"),
+    ],
+)
+def test_a_policy_is_not_played_where_actions_are_others(folder, action, said):
+    policy_io.check_action(load_policy(folder), DISCRETE, "run")
+    with pytest.raises(SurefootError, match=f"The policy of run chooses among or gives {said}"):
+        policy_io.check_action(load_policy(folder), Task("Toy-v0", BOX, action), "run")
+
+
 def test_an_environment_may_count_its_actions_from_elsewhere(tmp_path):
     """Decisions are in its own numbers; chances are in their order."""
     plain = load_policy(export(tmp_path / "plain", [categorical(0), categorical(1)], DISCRETE))

@@ -94,13 +94,33 @@ def test_a_run_that_comes_to_nothing_gives_back_what_it_replaced(tmp_path, monke
     old = make(tmp_path / "r[1]")  # a name with a meaning in patterns
     (old.path / "checkpoints").mkdir()
     (old.path / "checkpoints" / "80.safetensors").write_text("x")
-    (tmp_path / "r[1].7.old").mkdir()  # another's
+    for other in ("r[1].7.old", ".r[1].v2.7.old", ".r[1].old"):  # another's
+        (tmp_path / other).mkdir()
     for process in range(1 + killed):
         monkeypatch.setattr(os, "getpid", lambda process=process: 100 + process)
         new = Run.create(old.path, CONFIG | {"steps": 160}, overwrite=True)
     new.withdraw()
     assert Run(old.path).steps == 80 and (old.path / "checkpoints" / "80.safetensors").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["r[1]", "r[1].7.old"]
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"r[1]", "r[1].7.old", ".r[1].v2.7.old", ".r[1].old"}
+
+
+def test_the_same_process_may_overwrite_twice(tmp_path):
+    make(tmp_path / "r")
+    for steps in (160, 240):
+        run = Run.create(tmp_path / "r", CONFIG | {"steps": steps}, overwrite=True)
+    assert run.steps == 240 and run.replaces
+    run.settle()
+    assert [path.name for path in tmp_path.iterdir()] == ["r"] and not run.replaces
+
+
+def test_a_link_to_a_run_is_overwritten_where_it_leads(tmp_path):
+    make(tmp_path / "far" / "r")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "r")
+    run = Run.create(tmp_path / "link", CONFIG | {"steps": 160}, overwrite=True)
+    run.settle()
+    assert Run(tmp_path / "link").steps == 160 and (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["r"]
 
 
 def test_an_empty_folder_is_taken(tmp_path):

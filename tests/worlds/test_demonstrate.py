@@ -53,6 +53,12 @@ class Right:
         return jnp.asarray(1, jnp.int32)
 
 
+def test_discrete_actions_are_integers(lake: Any) -> None:
+    assert lake.adapter.decode(np.array(1), 1) == 1
+    with pytest.raises(SurefootError, match="the policy's action 0.7 is no integer"):
+        lake.adapter.decode(np.array(0.7), 1)
+
+
 def test_the_careful_person_is_clean(example: Any, lake: Any) -> None:
     demos = sf.worlds.demonstrate(lake, example.KnowsTheLake(), episodes=10, name="mine")
     demos.check(lake.task)

@@ -252,6 +252,75 @@ def test_numbers_that_cannot_be_used_are_named(broken: str, message: str) -> Non
         world.collect(ONE, Steps(30), KEY)
 
 
+class Wrong(Chain):
+    """Returns something else than numbers at its third step (0: at once), where ``what`` says."""
+
+    def __init__(self, what: str, value: Any, at: int = 3) -> None:
+        super().__init__(length=50)
+        self.what, self.value, self.at = what, value, at
+
+    def step(self, action: Any) -> Any:
+        observation, reward, ended, cut, info = super().step(action)
+        if self.time < self.at:
+            return observation, reward, ended, cut, info
+        wrong = {"observation": observation, "reward": reward, "info": info, self.what: self.value}
+        if self.what == "cost":
+            wrong["info"] = {"cost": self.value}
+        return wrong["observation"], wrong["reward"], ended, cut, wrong["info"]
+
+
+@pytest.mark.parametrize("at", [1, 12])
+@pytest.mark.parametrize(
+    ("what", "value", "message"),
+    [
+        ("observation", {"x": 1.0}, "the observation is {'x': 1.0}, where numbers are due"),
+        ("reward", None, "the reward is None, where numbers are due"),
+        ("reward", [1.0, 2.0], "the reward has 2 numbers, where one is due"),
+        ("cost", "high", "the cost is 'high', where numbers are due"),
+        ("cost", [[1.0], [1.0, 2.0]], "where numbers are due"),
+        ("info", None, "returned None as its info; it must be a dictionary"),
+    ],
+)
+def test_what_is_no_number_is_named(what: str, value: Any, message: str, at: int) -> None:
+    with pytest.raises(SurefootError) as caught:
+        world_of(lambda: Wrong(what, value, at), horizon=50).collect(ONE, Steps(60), KEY)
+    assert message in str(caught.value)
+
+
+def test_a_success_function_says_one_thing() -> None:
+    world = world_of(chain(length=9), success=lambda *_: np.array([True, False]), horizon=9)
+    with pytest.raises(SurefootError, match="the success has 2 numbers"):
+        world.collect(ONE, Steps(30), KEY)
+
+
+def test_an_environment_may_write_observations_into_one_array() -> None:
+    class Same(gymnasium.Env):
+        observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
+            self.state = np.zeros(1, np.float32)
+            return self.state, {}
+
+        def step(self, action: Any) -> Any:
+            self.state += 1
+            return self.state, 0.0, False, False, {}
+
+    def moved(before: Any, action: Any, after: Any, info: dict) -> float:
+        return float(after[0] - before[0])
+
+    world = world_of(Same, cost=moved, success=lambda *step: moved(*step) == 1, horizon=4)
+    _, batch = world.collect(ONE, Steps(12), KEY)
+    np.testing.assert_array_equal(batch.cost, 1)
+    assert batch.success.all()
+
+
+@pytest.mark.parametrize("name", ["a,b", "", 'c"d'])
+def test_constraints_have_names_that_a_table_can_hold(name: str) -> None:
+    with pytest.raises(SurefootError, match="A constraint cannot be named"):
+        world_of(chain(), constraints=(name,))
+
+
 def test_an_old_step_form_is_refused() -> None:
     with pytest.raises(SurefootError, match="returned 4 values"):
         world_of(chain(broken="four"))

@@ -27,6 +27,14 @@ def pole(**options: Any) -> gymnasium.Env:
     return gymnasium.make("CartPole-v1", **options)
 
 
+class Poles:
+    """A home for factories."""
+
+    @staticmethod
+    def upright() -> gymnasium.Env:
+        return gymnasium.make("CartPole-v1")
+
+
 class Uniform:
     """Any action, not a pytree."""
 
@@ -107,6 +115,12 @@ def test_description_names_functions_that_can_be_imported(
     assert str(tmp_path) not in sys.path
 
 
+def test_a_factory_inside_a_class_is_found_again() -> None:
+    world = sf.make(Poles.upright, envs=2)
+    assert worlds.describe(world)["id"] == f"python:{__name__}:Poles.upright"
+    assert worlds.from_description(worlds.describe(world)).task.observation == world.task.observation
+
+
 def test_a_function_without_a_name_leaves_no_id() -> None:
     unnamed = sf.make("gymnasium:CartPole-v1", envs=2, cost=lambda o, a, n, i: 0.0)
     assert worlds.describe(unnamed)["id"] is None
@@ -130,6 +144,9 @@ def test_a_function_without_a_name_leaves_no_id() -> None:
         ("gymnasium:CartPole-v1", {"cost": "no_such_module:f"}, "no module 'no_such_module'"),
         ("gymnasium:CartPole-v1", {"cost": "math:sinn"}, "Did you mean 'sin'"),
         ("gymnasium:CartPole-v1", {"cost": "sin"}, "MODULE:FUNCTION"),
+        ("gymnasium:CartPole-v1", {"cost": "math:pi"}, "cost = 'math:pi' is a float, not a function"),
+        ("gymnasium:CartPole-v1", {"success": "math:pi"}, "success = 'math:pi' is a float, not a function"),
+        ("gymnasium:CartPole-v1", {"limits": 5.0}, "limits = 5.0: give a tuple"),
         ("gymnasium:no_such_package:Thing-v0", {}, "cannot be made"),
         ("gymnasium:Blackjack-v1", {}, "only Box and Discrete"),
         ("python:no_such_module.make", {}, "no module 'no_such_module'"),

@@ -158,6 +158,10 @@ def _flags(options: type[Any]) -> Iterator[str]:
     yield "--help"
 
 
+MOST_SEEDS = 1_000
+"""That are trained side by side; a larger number is taken for a slip."""
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """``"5"`` is the seeds 0 to 4; ``"0,3,7"`` is these three, and ``"7,"`` the seed 7 alone."""
     try:
@@ -165,6 +169,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     except ValueError:
         seeds = ()
     if "," not in text and seeds:
+        if seeds[0] > MOST_SEEDS:
+            raise SurefootError(
+                f"--seeds {text} asks for that many seeds, {MOST_SEEDS} at most; the one seed is {seeds[0]}, "
+                "with a comma behind it."
+            )
         seeds = tuple(range(seeds[0]))
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
         raise SurefootError(

@@ -42,9 +42,11 @@ def main(argv: list[str]) -> int:
     )
     if not options.runs:
         raise SurefootError("Name at least one run: surefoot compare RUN RUN. See `surefoot list runs`.")
+    from surefoot.reports.page import check_page
     from surefoot.training.run import Run
 
     runs = [Run(find_run(folder)) for folder in options.runs]
+    check_page(options.out)
     evaluate_missing(runs, options.episodes)
     from surefoot.reports import page
 

@@ -41,8 +41,15 @@ Examples:
 
 `surefoot COMMAND --help` says more."""
 
-NOT_OUR_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-"""What the system may refuse: no room, no permission."""
+NOT_OUR_FAULT = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+)
+"""What the system may refuse: no room, no permission, too long a name."""
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -239,9 +239,10 @@ def _learned(words: Sequence[str], environment: type[Any]) -> list[str]:
     the environment."""
     words = [re.sub(r"^--from(?==|$)", "--start", word) for word in words]
     own = "reward" in {each.name for each in dataclasses.fields(environment)}
-    given = find_run(peek(words, "--reward", ""))
-    if own and not given.joinpath("reward").is_dir():
-        if given.joinpath("config.json").exists():
+    named = peek(words, "--reward", "")
+    given = find_run(named)
+    if own and not (named and given.joinpath("reward").is_dir()):
+        if named and given.joinpath("config.json").exists():
             raise SurefootError(f"The run {given} holds no reward; give one of a method that recovers any.")
         return list(words)
     return [re.sub(r"^--reward(?==|$)", "--learned-reward", word) for word in words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
@@ -146,6 +147,10 @@ def evaluate(
         raise SurefootError(
             f"{run.path} acts by planning, which has no mode 'greedy'; leave it out, or play the actor alone "
             "(--actor)."
+        )
+    if out and not os.access(run.path, os.W_OK):
+        raise SurefootError(
+            f"{run.path}, where the evaluation is kept, cannot be written to; copy the run to another place."
         )
     enable_compilation_cache()
     if world is None:
@@ -359,7 +364,7 @@ def _with_starts(world: World, starts: str) -> World | None:
 def _policies(run: Run, world: World) -> Any:
     """The exported policies of every seed as one JAX policy with a leading seeds axis."""
     from surefoot.evaluation.rollouts import revive, stack
-    from surefoot.training.policy_io import load_policy
+    from surefoot.training.policy_io import check_action, load_policy
 
     if not (run.path / "policy" / "policy.json").exists():
         again = f"surefoot resume {shlex.quote(str(run.path))}"
@@ -371,6 +376,7 @@ def _policies(run: Run, world: World) -> Any:
             f"The policies of {run.path} see {size} numbers, but '{world.task.name}' shows {expected}; "
             "evaluate them in the world that they were trained in."
         )
+    check_action(policies[0], world.task, str(run.path))
     return stack([revive(policy) for policy in policies])
 
 

@@ -125,6 +125,8 @@ def limits_of(
     One number stands for all constraints; an infinite limit of a task is none, 0. Raises
     :class:`SurefootError` for numbers that do not fit.
     """
+    if isinstance(given, int | float):
+        given = (given,)
     limits = given if given is not None else options.get("cost_limits") or of_task
     limits = [0.0 if given is None and limit == math.inf else limit for limit in limits]
     for limit in limits:

@@ -107,7 +107,7 @@ def record(
     from surefoot.algorithms import plans
     from surefoot.evaluation.rollouts import MODES
     from surefoot.networks.policies import Mode
-    from surefoot.training.policy_io import load_policy, revive
+    from surefoot.training.policy_io import check_action, load_policy, revive
 
     played = episodes if played is None else played
     check_range("episodes", episodes, low=1)
@@ -123,6 +123,7 @@ def record(
         raise SurefootError(
             f"The policy of {run} takes {takes} observed numbers, but '{world.task.name}' gives {size}."
         )
+    check_action(deployed, world.task, str(run))
     actor: Any = revive(deployed)
     method = deployed.description.get("algorithm")
     part = "actor" if plans(method) else "policy"
@@ -165,4 +166,11 @@ def _where(run: Path, policy: Mapping[str, Any], env: str | None, options: dict[
         raise SurefootError(f"{run} does not say in which environment it was trained; name one with --env.")
     if str(description["id"]).startswith("Fixed"):
         options = {"absorbing": True, **options}
-    return {**description, "options": {**description["options"], **options}}
+    from surefoot.worlds import WORLD_OPTIONS
+
+    chosen = {**description["options"], **options}
+    if "env_options" in chosen and "env_options" not in options:  # where the run's own may be
+        inner = {name: value for name, value in options.items() if name not in WORLD_OPTIONS}
+        chosen = {name: value for name, value in chosen.items() if name not in inner}
+        chosen["env_options"] = {**chosen["env_options"], **inner}
+    return {**description, "options": chosen}

@@ -245,7 +245,7 @@ def finite_bounds(task: Task) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not all(map(math.isfinite, low + high)):
         raise SurefootError(
             f"'{task.name}' has actions without bounds, but this algorithm needs finite ones; wrap the "
-            "environment in gymnasium.wrappers.ClipAction or RescaleAction."
+            "environment in gymnasium.wrappers.TransformAction with a finite Box."
         )
     return low, high
 

@@ -80,8 +80,7 @@ def build(
     Raises :class:`SurefootError` if a run is missing, not evaluated or damaged.
     """
     out = Path(out)
-    if out.is_dir():
-        raise SurefootError(f"{out} is a folder; give the name of a page, such as {out / 'report.html'}.")
+    check_page(out)
     methods = load(runs)
     page = _render(_content(methods, title, intro, videos))
     cells = [
@@ -90,6 +89,16 @@ def build(
     atomic_write(out, page.encode())
     write_json(out.parent / "summary.json", cells)
     return out
+
+
+def check_page(out: Path) -> None:
+    """Raises :class:`SurefootError` for what cannot be the name of a page."""
+    if out.is_dir():
+        raise SurefootError(f"{out} is a folder; give the name of a page, such as {out / 'report.html'}.")
+    if out.name == "summary.json":
+        raise SurefootError(
+            f"{out}: the numbers beside the page have that name; choose another for the page."
+        )
 
 
 def load(runs: Sequence[Run | str | Path]) -> list[Method]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import signal
 import threading
 import time
@@ -171,8 +172,8 @@ def fit(
             keep_reward(world, made)
             return _train(made, engine, plan, show=progress)
         except BaseException:  # Ctrl-C, too
-            if not made.metrics_path.exists():  # it never came to anything: leave no empty run behind
-                made.withdraw()
+            if not made.metrics_path.exists() or (made.replaces and not made.checkpoints()):
+                made.withdraw()  # it never came to anything: leave no empty run behind
             raise
 
 
@@ -246,7 +247,8 @@ def restore(path: str | os.PathLike[str] | Run, world: Any = None, *, learner: A
     engine = _engine_of(run, world, learner)
     found = _newest(run, engine)
     if found is None:
-        raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `surefoot resume {run.path}`.")
+        again = f"surefoot resume {shlex.quote(str(run.path))}"
+        raise SurefootError(f"{run.path} has no checkpoint yet; resume it with `{again}`.")
     tree, iteration = found
     return Restored(engine.learner, engine.world, tree["state"], iteration)
 
@@ -347,7 +349,7 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
                 if stop:
                     raise KeyboardInterrupt(
                         f"Stopped after {done * plan.steps_per_iteration:,} steps, which are saved. "
-                        f"Go on with: surefoot resume {run.path}"
+                        f"Go on with: surefoot resume {shlex.quote(str(run.path))}"
                     )
     return run
 

@@ -120,6 +120,20 @@ def save_policy(
     atomic_write(folder / "policy.json", (json.dumps(description, indent=2) + "\n").encode())
 
 
+def check_action(policy: DeployedPolicy, task: Task, run: str) -> None:
+    """Raises :class:`SurefootError` if the policy of ``run`` acts in another space than that of the task."""
+    mine, theirs = policy.description["action"], _space(task.action)
+    if (mine.get("n"), mine.get("shape")) != (theirs.get("n"), theirs.get("shape")):
+        does, takes = (
+            f"{space['n']} discrete actions" if "n" in space else f"{math.prod(space['shape'])} real numbers"
+            for space in (mine, theirs)
+        )
+        raise SurefootError(
+            f"The policy of {run} chooses among or gives {does}, but '{task.name}' takes {takes}; play it in "
+            "the world that it was trained in."
+        )
+
+
 def _space(space: Any) -> dict[str, Any]:
     if hasattr(space, "n"):
         return {"n": space.n, **({"start": space.start} if space.start else {})}

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import glob
 import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,8 +77,12 @@ class Run:
         until :meth:`settle` or :meth:`withdraw`.
         """
         folder = _free_name(config) if path is None else Path(path)
+        if not folder.name:
+            raise SurefootError(f"'{folder}' is no name of a run folder; give one, such as runs/first.")
+        if folder.is_symlink():
+            folder = folder.resolve()
         _check_free(folder, overwrite)
-        fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+        fresh = _beside(folder, "new")
         try:
             fresh.mkdir(parents=True)
             atomic_write(fresh / "config.json", _to_json({"format": FORMAT} | dict(config)))
@@ -110,8 +114,14 @@ class Run:
     def _replaced(self) -> list[Path]:
         """What was moved aside for this run, the latest last: several if processes were killed, and then
         those with a checkpoint come last."""
-        found = self.path.parent.glob(f".{glob.escape(self.path.name)}.*.old")
+        name = re.compile(rf"\.{re.escape(self.path.name)}\.\d+(-\d+)?\.old")
+        found = [path for path in self.path.parent.iterdir() if name.fullmatch(path.name)]
         return sorted(found, key=lambda path: (any(path.glob("checkpoints/*")), path.stat().st_mtime))
+
+    @property
+    def replaces(self) -> bool:
+        """Whether another run is kept aside for this one."""
+        return bool(self._replaced())
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -438,7 +448,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 def _exists(folder: Path) -> SurefootError:
     return SurefootError(
         f"The run folder {folder} exists; choose another, continue it with "
-        f"`surefoot resume {folder}`, or replace it with --overwrite (overwrite=True)."
+        f"`surefoot resume {shlex.quote(str(folder))}`, or replace it with --overwrite (overwrite=True)."
     )
 
 
@@ -447,7 +457,7 @@ def _put(fresh: Path, folder: Path, overwrite: bool) -> bool:
 
     With ``overwrite`` what was there is moved aside, and put back if something fails.
     """
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = _beside(folder, "old")
     aside = overwrite and folder.exists() and any(folder.iterdir())
     try:
         if aside:
@@ -460,6 +470,15 @@ def _put(fresh: Path, folder: Path, overwrite: bool) -> bool:
             return False
         raise
     return True
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    """A hidden name beside ``folder`` that nothing has: the same process number may have been here before."""
+    path, number = folder.with_name(f".{folder.name}.{os.getpid()}.{ending}"), 1
+    while path.exists():
+        path = folder.with_name(f".{folder.name}.{os.getpid()}-{number}.{ending}")
+        number += 1
+    return path
 
 
 def _free_name(config: Mapping[str, Any]) -> Path:

@@ -76,6 +76,8 @@ def make(
     key = jax.random.key(seed)
     if isinstance(options.get("constraints"), str):
         raise SurefootError(f"constraints = '{options['constraints']}': give a tuple of names.")
+    if isinstance(options.get("limits"), int | float):
+        raise SurefootError(f"limits = {options['limits']}: give a tuple with one a constraint.")
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     if isinstance(id, str) and (id.startswith("gymnasium:") or is_simulated(id)):
         known = id.partition(":")[2] or f"surefoot/{id}"
@@ -225,11 +227,19 @@ def _gym_world(
 
     ours = {option: value for option, value in options.items() if option in WORLD_OPTIONS[:-1]}
     if isinstance(ours.get("cost"), str):
-        ours["cost"] = find(ours["cost"])
+        ours["cost"] = _function("cost", ours["cost"])
     if isinstance(ours.get("success"), str) and ":" in ours["success"]:
-        ours["success"] = find(ours["success"])
+        ours["success"] = _function("success", ours["success"])
     description = _description(name, envs, options)
     return GymWorld.create(factory, envs, key, name=name or shown, description=description, **ours)
+
+
+def _function(option: str, path: str) -> Any:
+    """What ``MODULE:FUNCTION`` names, if it can be called."""
+    found = find(path)
+    if not callable(found):
+        raise SurefootError(f"{option} = '{path}' is a {type(found).__name__}, not a function; name one.")
+    return found
 
 
 def _vector_world(
@@ -333,9 +343,13 @@ def _is_jax_env(made: Any) -> bool:
 
 
 def _path_of(made: Any) -> str | None:
-    """``python:MODULE.NAME`` if that leads back to the same object, else ``None``."""
+    """``python:MODULE.NAME`` (``MODULE:NAME`` with a dot in the name) if that leads back to the same object,
+    else ``None``."""
     found = _place_of(made)
-    return found and f"python:{found[0]}.{found[1]}"
+    if found is None:
+        return None
+    module, name = found
+    return f"python:{module}:{name}" if "." in name else f"python:{module}.{name}"
 
 
 def _place_of(made: Any) -> tuple[str, str] | None:

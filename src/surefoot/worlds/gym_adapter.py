@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,8 @@ class Adapter:
     def step(self, env: gymnasium.Env, raw: Any, action: np.ndarray | np.integer, step: int) -> Outcome:
         """One step from ``raw``; ``action`` is the learner's, ``step`` counts from 1 in the episode."""
         given = self.decode(action, step)
+        if callable(self.cost) or callable(self.success):
+            raw = deepcopy(raw)  # an environment may write its next observation into the same array
         after, reward, six_cost, terminated, truncated, info = _raw_step(env, given, self.task.name)
         terminated = bool(terminated)
         return Outcome(
@@ -101,7 +104,7 @@ class Adapter:
                 raise SurefootError(f"{self._where(step)}: observation {raw} is outside {space}.")
             hot[index] = 1.0
             return hot
-        flat = np.asarray(raw, np.float32).reshape(-1)
+        flat = _numbers(raw, "observation", self._where(step)).reshape(-1)
         if flat.size != size:
             raise SurefootError(
                 f"{self._where(step)}: the observation has {flat.size} numbers, its space {size}."
@@ -117,6 +120,10 @@ class Adapter:
         """The environment's form of the learner's action; real actions are clipped to the bounds."""
         space = self.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
+            if not np.issubdtype(np.asarray(action).dtype, np.integer):
+                raise SurefootError(
+                    f"{self._where(step)}: the policy's action {action} is no integer, but actions are counted."
+                )
             return int(action) + int(space.start)
         if not np.isfinite(action).all():
             raise SurefootError(f"{self._where(step)}: the policy's action {action} is not finite.")
@@ -124,7 +131,7 @@ class Adapter:
         return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
 
     def _reward(self, reward: Any, step: int) -> float:
-        value = float(reward)
+        value = float(_single(reward, "reward", self._where(step)))
         if not np.isfinite(value):
             raise SurefootError(
                 f"{self._where(step)}: the reward is {value}; an environment must return finite numbers."
@@ -154,7 +161,7 @@ class Adapter:
                     "report the same names at every step."
                 )
             found = [found[name] for name in names]
-        cost = np.asarray(found, np.float32).reshape(-1)
+        cost = _numbers(found, "cost", self._where(step)).reshape(-1)
         if cost.size != len(names):
             raise SurefootError(
                 f"{self._where(step)}: the cost has {cost.size} entries, but the constraints are {names}."
@@ -165,13 +172,33 @@ class Adapter:
 
     def _success(self, raw: Any, action: Any, after: Any, info: dict) -> bool:
         if callable(self.success):
-            return bool(self.success(raw, action, after, info))
+            found = self.success(raw, action, after, info)
+            return bool(_single(found, "success", f"'{self.task.name}'"))
         if isinstance(self.success, str):
             return bool(info.get(self.success, False))
         return any(bool(info.get(name, False)) for name in SUCCESS_KEYS)
 
     def _where(self, step: int) -> str:
         return f"'{self.task.name}' at {'its reset' if step == 0 else f'step {step} of an episode'}"
+
+
+def _numbers(value: Any, what: str, where: str) -> np.ndarray:
+    """``value`` as float32; raises :class:`SurefootError` if it is not made of numbers."""
+    try:
+        if value is None:  # which NumPy takes for NaN
+            raise TypeError
+        return np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        shown = f"{value!r}" if len(repr(value)) < 60 else f"a {type(value).__name__}"
+        raise SurefootError(f"{where}: the {what} is {shown}, where numbers are due.") from None
+
+
+def _single(value: Any, what: str, where: str) -> np.ndarray:
+    """The one number that ``value`` holds."""
+    found = _numbers(value, what, where)
+    if found.size != 1:
+        raise SurefootError(f"{where}: the {what} has {found.size} numbers, where one is due.")
+    return found.reshape(())
 
 
 def adapt(
@@ -196,6 +223,8 @@ def adapt(
     action = _action_space(env.action_space, name)
     if horizon is None:
         horizon = _horizon(env)
+    elif isinstance(horizon, bool) or horizon != int(horizon):
+        raise SurefootError(f"horizon = {horizon}: give a whole number of steps.")
     else:
         check_range("horizon", horizon, low=1)
     found, success_seen = _probe(env, name, cost)
@@ -270,7 +299,7 @@ def _raw_step(env: gymnasium.Env, action: Any, name: str) -> tuple[Any, Any, Any
     answer: Any = env.step(action)
     if isinstance(answer, tuple) and len(answer) == 6:  # the safety convention puts the cost third
         observation, reward, cost, terminated, truncated, info = answer
-        return observation, reward, cost, terminated, truncated, info
+        return observation, reward, cost, terminated, truncated, _checked(info, name)
     if not (isinstance(answer, tuple) and len(answer) == 5):
         size = f"{len(answer)} values" if isinstance(answer, tuple) else f"a {type(answer).__name__}"
         raise SurefootError(
@@ -278,7 +307,13 @@ def _raw_step(env: gymnasium.Env, action: Any, name: str) -> tuple[Any, Any, Any
             "truncated, info), or six values with the cost third."
         )
     observation, reward, terminated, truncated, info = answer
-    return observation, reward, None, terminated, truncated, info
+    return observation, reward, None, terminated, truncated, _checked(info, name)
+
+
+def _checked(info: Any, name: str) -> dict:
+    if not isinstance(info, dict):
+        raise SurefootError(f"step() of '{name}' returned {info!r} as its info; it must be a dictionary.")
+    return info
 
 
 def _find_cost(
@@ -309,10 +344,14 @@ def _probe(env: gymnasium.Env, name: str, function: CostFunction | None) -> tupl
     found, success_seen = None, False
     for _ in range(PROBE_STEPS):
         action = env.action_space.sample()
+        if function is not None:
+            raw = deepcopy(raw)
         after, _, six, terminated, truncated, info = _raw_step(env, action, name)
         cost = _find_cost(function, raw, action, after, info, six)
         if function is not None and cost is None:
             raise SurefootError(f"The cost function of '{name}' returned None; it must return a number.")
+        for each in cost.values() if isinstance(cost, Mapping) else (() if cost is None else (cost,)):
+            _numbers(each, "cost", f"'{name}' at its first steps")
         found = cost if found is None else found
         success_seen = success_seen or any(key in info for key in SUCCESS_KEYS)
         raw = after
@@ -325,6 +364,9 @@ def _constraint_names(found: Any, given: tuple[str, ...] | None, name: str) -> t
     """The user's names, else those of the cost that was seen; checks that they fit each other."""
     if given is not None and len(set(given)) != len(given):
         raise SurefootError(f"constraints = {tuple(given)} names one constraint twice.")
+    for each in given or (found if isinstance(found, Mapping) else ()):
+        if not str(each) or set(str(each)) & set(',"\r\n'):
+            raise SurefootError(f"A constraint cannot be named '{each}': no commas, quotes or line breaks.")
     if isinstance(found, Mapping):
         seen = tuple(str(key) for key in found)
         for wanted in given or ():

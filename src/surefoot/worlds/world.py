@@ -24,8 +24,9 @@ class Steps:
         """Steps of each of ``envs`` environments; raises :class:`SurefootError` if they are not as many."""
         if self.n % envs:
             raise SurefootError(
-                f"{self.n} steps do not divide evenly over {envs} environments; set steps_per_iteration to a "
-                f"multiple of {envs}, or make another number of environments (envs, --envs)."
+                f"{self.n} steps do not divide evenly over {envs} environments; make another number of them "
+                f"(envs, --envs), or let the method take a multiple of {envs} steps at a time (batch_steps, "
+                "steps_per_iteration or steps_per_round, whichever it has)."
             )
         return self.n // envs
 

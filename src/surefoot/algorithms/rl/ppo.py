@@ -217,7 +217,7 @@ def create_policy(
         return CategoricalPolicy(network)
     assert not isinstance(task.action, Discrete)
     widths = (high - low for low, high in zip(task.action.low, task.action.high, strict=True))
-    std = [initial_std * (width / 2 if math.isfinite(width) else 1.0) for width in widths]
+    std = [initial_std * (width / 2 if 0 < width < math.inf else 1.0) for width in widths]
     return GaussianPolicy(network, jnp.log(jnp.array(std)))
 
 
