@@ -122,7 +122,7 @@ class Adapter:
         if isinstance(space, gymnasium.spaces.Discrete):
             if not np.issubdtype(np.asarray(action).dtype, np.integer):
                 raise SurefootError(
-                    f"{self._where(step)}: the policy's action {action} is no integer, but actions are counted."
+                    f"{self._where(step)}: the policy's action {action} is no integer."
                 )
             return int(action) + int(space.start)
         if not np.isfinite(action).all():
