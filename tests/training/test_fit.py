@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import equinox as eqx
+import gymnasium
 import jax
 import numpy as np
 import pytest
@@ -124,6 +125,13 @@ def test_a_world_by_its_name_and_a_reward_that_nobody_reads_are_refused(world, t
         with pytest.raises(SurefootError, match="learns from no reward of the environment"):
             quick(paid, tmp_path / "r", learner, steps=6400, demonstrations="marble-maze/zone")
     assert not (tmp_path / "r").exists()
+
+
+def test_a_world_without_a_horizon_is_told_of(world, tmp_path, capfd):
+    quick(sf.make(lambda: gymnasium.make("MountainCar-v0").unwrapped, envs=4), tmp_path / "r")
+    assert capfd.readouterr().err.count("warning: horizon: nothing says how long an episode may be.") == 1
+    quick(world, tmp_path / "s")
+    assert "horizon" not in capfd.readouterr().err
 
 
 def test_evaluation_needs_episodes_that_end(tmp_path):

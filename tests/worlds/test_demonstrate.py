@@ -55,7 +55,7 @@ class Right:
 
 def test_discrete_actions_are_integers(lake: Any) -> None:
     assert lake.adapter.decode(np.array(1), 1) == 1
-    with pytest.raises(SurefootError, match="the policy's action 0.7 is no integer"):
+    with pytest.raises(SurefootError, match=r"the policy's action 0\.7 is no integer"):
         lake.adapter.decode(np.array(0.7), 1)
 
 

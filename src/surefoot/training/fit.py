@@ -61,6 +61,11 @@ from surefoot.training.run import (
 from surefoot.worlds import describe
 from surefoot.worlds.relabel import own
 
+ENDLESS = (
+    "nothing says how long an episode may be. If one may never end, the run cannot be evaluated: give "
+    "--horizon STEPS (horizon=STEPS)."
+)
+"""What is told of a world without a horizon."""
 _CHECKPOINTS = 2
 """How many checkpoints are kept: the newest, and one to fall back on."""
 
@@ -324,6 +329,8 @@ def _train(run: Run, engine: Compiled | Hosted, plan: Plan, *, show: bool) -> Ru
         with Log(run, display, plan, done) as log:
             cautions = getattr(engine.learner, "cautions", lambda task, iterations: {})
             cautions = cautions(engine.world.task, plan.iterations)
+            if engine.world.task.horizon is None and engine.learner.interacts:
+                cautions = cautions | {"horizon": ENDLESS}
             for about, sentence in (cautions | idle_settings(engine.learner)).items():
                 log.warn_once(about, sentence)
             guard = Guard(run, engine, plan, tree, log.columns)

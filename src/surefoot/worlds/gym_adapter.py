@@ -121,9 +121,7 @@ class Adapter:
         space = self.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
             if not np.issubdtype(np.asarray(action).dtype, np.integer):
-                raise SurefootError(
-                    f"{self._where(step)}: the policy's action {action} is no integer."
-                )
+                raise SurefootError(f"{self._where(step)}: the policy's action {action} is no integer.")
             return int(action) + int(space.start)
         if not np.isfinite(action).all():
             raise SurefootError(f"{self._where(step)}: the policy's action {action} is not finite.")
