@@ -6,6 +6,7 @@ catch :class:`SurefootError`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -25,6 +26,20 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> Suref
     guess = f" Did you mean '{near[0]}'?" if near else ""
     tail = f" {hint}" if hint else ""
     return SurefootError(f"Unknown {kind} '{name}'.{guess} Known: {', '.join(names) or 'none'}.{tail}")
+
+
+def check_room(what: str, needed: float, fix: str) -> None:
+    """Raise :class:`SurefootError` if ``what`` needs more bytes than this machine has memory at all.
+
+    ``fix`` says what to do, such as "take fewer steps".
+    """
+    try:
+        there = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return
+    if needed > there:
+        needs, has = (f"{size / 2**30:.0f} GiB" for size in (needed, there))
+        raise SurefootError(f"{what} needs about {needs}, but this machine has {has}; {fix}.")
 
 
 def check_range(

@@ -122,6 +122,8 @@ def test_a_number_that_is_not_finite_is_named_and_the_last_good_state_is_kept(su
         "40",
         "--critic-fit",
         "before",
+        "--exploration",  # so much that five epochs are not too few
+        "2",
         "--checkpoint-every",
         "0",
     ]

@@ -12,6 +12,7 @@ from scipy import stats
 
 from surefoot.data.replay import Replay, Transition
 from surefoot.data.trajectories import Totals, Trajectories
+from surefoot.errors import SurefootError
 from surefoot.task import Box, Discrete, Task
 
 BOX = Box((2,), (-1.0,) * 2, (1.0,) * 2)
@@ -19,6 +20,11 @@ DISCRETE = Task("Small-v0", BOX, Discrete(5), ("zone",), (0.0,))
 CONTINUOUS = Task("Small-v0", BOX, Box((3,), (-1.0,) * 3, (1.0,) * 3), ("zone", "speed"), (0.0, 0.0))
 
 add = jax.jit(Replay.add)
+
+
+def test_a_buffer_larger_than_the_machine_is_refused() -> None:
+    with pytest.raises(SurefootError, match=r"replay_capacity = 1000000000000 .*GiB; take less"):
+        Replay.create(DISCRETE, 10**12)
 
 
 def played(task: Task, time: int, envs: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

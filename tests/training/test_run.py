@@ -157,6 +157,10 @@ def test_a_run_in_training_is_not_overwritten(tmp_path):
         ("[]", "not the description of a run"),
         ('{"format": 99}', "has format 99, but this version of surefoot reads format 1"),
         ('{"format": 1, "seeds": [0]}', "lacks iterations, learner, steps, world"),
+        (
+            '{"format": 1, "seeds": 0, "learner": null, "world": {}, "steps": 8, "iterations": 1}',
+            "is damaged: learner, seeds",
+        ),
     ],
 )
 def test_a_folder_that_is_no_run_says_why(tmp_path, content, message):
@@ -347,3 +351,14 @@ def test_settings_may_hold_settings():
     assert module._build("outer", _Outer, options) == outer
     with pytest.raises(SurefootError, match=r"option of outer\.inner 'widht'.*'width'"):
         module._build("outer", _Outer, {"inner": {"widht": 3}})
+
+
+@pytest.mark.parametrize(("name", "ask"), [("end.json", "finished"), ("warnings.json", "warnings")])
+def test_other_damaged_files_are_named(tmp_path, name, ask):
+    run = make(tmp_path / "r")
+    (run.path / "checkpoints").mkdir()
+    (run.path / "checkpoints" / "80.safetensors").write_text("x")
+    (run.path / name).write_text("[1]")
+    with pytest.raises(SurefootError, match=f"{name} is damaged; delete it"):
+        found = getattr(run, ask)
+        found()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from surefoot.data.trajectories import Trajectories
-from surefoot.errors import SurefootError
+from surefoot.errors import SurefootError, check_room
 from surefoot.task import Discrete, Task
 
 
@@ -37,6 +37,9 @@ class Replay(eqx.Module):
     def create(cls, task: Task, capacity: int) -> Replay:
         """An empty ring."""
         size, names = task.observation.size, task.constraints
+        floats = 2 * size + getattr(task.action, "size", 1) + len(names) + 2
+        what = f"replay_capacity = {capacity} with {size} observations a step"
+        check_room(what, 4.0 * floats * capacity, "take less")
         if isinstance(task.action, Discrete):
             action = jnp.zeros(capacity, jnp.int32)
         else:

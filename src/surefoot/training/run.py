@@ -179,7 +179,10 @@ class Run:
 
     def _early_end(self) -> dict[str, int] | None:
         path = self.path / "end.json"
-        return _read_json(path) if path.exists() else None
+        found = _read_json(path) if path.exists() else None
+        if found is not None and not (isinstance(found, dict) and {"steps", "iteration"} <= found.keys()):
+            raise SurefootError(f"{path} is damaged; delete it, and resume the run.")
+        return found
 
     @property
     def metrics_path(self) -> Path:
@@ -202,7 +205,10 @@ class Run:
     def warnings_by_key(self) -> dict[str, str]:
         """The same, by what they are about, such as ``"runaway lambda, seed 0"``."""
         path = self.path / "warnings.json"
-        return _read_json(path) if path.exists() else {}
+        found = _read_json(path) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise SurefootError(f"{path} is damaged; delete it.")
+        return found
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint files, newest first."""
@@ -427,6 +433,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     missing = {"learner", "world", "seeds", "steps", "iterations"} - config.keys()
     if missing:
         raise SurefootError(f"{path} lacks {', '.join(sorted(missing))}. Restore it, or train again.")
+    kinds = {"learner": dict, "seeds": list, "steps": int, "iterations": int}
+    wrong = [name for name, kind in kinds.items() if not isinstance(config[name], kind)]
+    if wrong:
+        raise SurefootError(f"{path} is damaged: {', '.join(wrong)}. Restore it, or train again.")
     return config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from surefoot.data.trajectories import Totals, Trajectories
-from surefoot.errors import SurefootError
+from surefoot.errors import SurefootError, check_room
 from surefoot.task import Task
 from surefoot.worlds.world import Acts, Episodes, World
 
@@ -85,15 +84,7 @@ def check_memory(task: Task, batch_steps: int, hidden: Sequence[int]) -> None:
     floats = 2 * task.observation.size + action + 8 + 3 * sum(hidden)
     needed = 4.0 * floats * batch_steps
     networks = f" with networks of {tuple(hidden)}" if hidden else ""
-    try:
-        there = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return
-    if needed > there:
-        raise SurefootError(
-            f"batch_steps = {batch_steps} needs about {needed / 2**30:.0f} GiB{networks}, but this machine "
-            f"has {there / 2**30:.0f} GiB; take fewer steps."
-        )
+    check_room(f"batch_steps = {batch_steps}{networks}", needed, "take fewer steps")
 
 
 def collect(policy: Acts, world: World, episodes: int, key: PRNGKeyArray) -> tuple[World, Trajectories]:
