@@ -353,12 +353,13 @@ def test_settings_may_hold_settings():
         module._build("outer", _Outer, {"inner": {"widht": 3}})
 
 
-@pytest.mark.parametrize(("name", "ask"), [("end.json", "finished"), ("warnings.json", "warnings")])
+@pytest.mark.parametrize(
+    ("name", "ask"), [("end.json", lambda run: run.finished), ("warnings.json", Run.warnings)]
+)
 def test_other_damaged_files_are_named(tmp_path, name, ask):
     run = make(tmp_path / "r")
     (run.path / "checkpoints").mkdir()
     (run.path / "checkpoints" / "80.safetensors").write_text("x")
     (run.path / name).write_text("[1]")
     with pytest.raises(SurefootError, match=f"{name} is damaged; delete it"):
-        found = getattr(run, ask)
-        found()
+        ask(run)
