@@ -379,7 +379,8 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
         handles, labels = axis.get_legend_handles_labels()
         found |= {label: handle for handle, label in zip(handles, labels, strict=True) if label not in found}
     if found:
-        across = max(1, min(8, len(found), int(figure.get_figwidth() / 1.15)))  # an entry is about so wide
+        entry = max(1.15, 0.55 + 0.06 * max(map(len, found)))  # its width, in inches, more or less
+        across = max(1, min(8, len(found), int(figure.get_figwidth() / entry)))
         figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=across, fontsize=8)
 
 
