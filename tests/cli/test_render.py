@@ -122,6 +122,14 @@ def test_draws_environments_of_gymnasium(surefoot, tmp_path, monkeypatch):
     done = surefoot("render", "blink")
     assert done.code == 2
     assert "draws no pictures" in done.err
+    monkeypatch.setattr(Blink, "render", lambda self: np.zeros((20, 30, 3)))
+    done = surefoot("render", "blink")
+    assert done.code == 2 and "draws arrays (20, 30, 3) of type float64" in done.err
+    monkeypatch.setattr(Blink, "render", lambda self: np.zeros((20, 30, 4), np.uint8))
+    assert surefoot("render", "blink", "--episodes", "1").code == 0
+    monkeypatch.setattr(Blink, "__init__", lambda self: setattr(self, "time", 0))
+    done = surefoot("render", "blink")
+    assert done.code == 2 and "takes no render_mode, so it cannot be drawn" in done.err, done.err
 
 
 @pytest.mark.parametrize(

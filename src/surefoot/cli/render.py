@@ -136,7 +136,15 @@ def gymnasium_episodes(run: Run, options: Options) -> list[list[np.ndarray]]:
             "environments of Gymnasium, and those that come along, draw themselves."
         )
     own = {**described["options"].get("env_options", {}), "render_mode": "rgb_array"}
-    adapter: Any = worlds.from_description(described, envs=1, env_options=own).adapter  # type: ignore[union-attr]
+    try:
+        adapter: Any = worlds.from_description(described, envs=1, env_options=own).adapter  # type: ignore[union-attr]
+    except SurefootError as error:
+        if "'render_mode'" not in str(error):
+            raise
+        raise SurefootError(
+            f"The environment of {run.path} takes no render_mode, so it cannot be drawn; let its constructor "
+            'take render_mode="rgb_array".'
+        ) from None
     policy = load_policy(run.path, options.seed)
     if plans(run.config["learner"]["name"]):
         print(
@@ -176,7 +184,12 @@ def _picture(env: Any, run: Run) -> np.ndarray:
         ) from None
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise SurefootError(f"The environment of {run.path} draws no pictures (render_mode='rgb_array').")
-    return picture
+    if picture.dtype != np.uint8 or picture.shape[-1] not in (3, 4):
+        raise SurefootError(
+            f"The environment of {run.path} draws arrays {picture.shape} of type {picture.dtype}; they must be "
+            "[height, width, 3] of type uint8."
+        )
+    return picture[..., :3]
 
 
 def _mp4_writer() -> Any:
