@@ -186,8 +186,8 @@ def _picture(env: Any, run: Run) -> np.ndarray:
         raise SurefootError(f"The environment of {run.path} draws no pictures (render_mode='rgb_array').")
     if picture.dtype != np.uint8 or picture.shape[-1] not in (3, 4):
         raise SurefootError(
-            f"The environment of {run.path} draws arrays {picture.shape} of type {picture.dtype}; they must be "
-            "[height, width, 3] of type uint8."
+            f"The environment of {run.path} draws arrays {picture.shape} of type {picture.dtype}; they must "
+            "be [height, width, 3] of type uint8."
         )
     return picture[..., :3]
 
