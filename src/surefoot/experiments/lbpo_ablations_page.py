@@ -3,7 +3,7 @@ by hand. Cells that have not been run show as gaps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from surefoot.experiments.lbpo_benchmark_page import GAP, Seeds
 from surefoot.experiments.results import (
     Claim,
     Record,
+    Verdict,
     at_least,
     at_most,
     below,
@@ -85,33 +86,30 @@ def ending(table: Seeds, method: str, name: str) -> Estimate | None:
 def claims(records: Sequence[Record]) -> list[Claim]:
     """Ours: the benchmark's settings are as safe as any of these, and return as much."""
     table = Seeds(records)
-    made = []
-    for group in GROUPS:
-        if group != "CPO" and table.of(TASK, BASE):
-            made += [_no_less_safe(table, method) for method in labels(records, group)]
-    for group in GROUPS:
-        if group != "CPO" and table.of(TASK, BASE):
-            made += [_no_less_return(table, method) for method in labels(records, group)]
+    methods = [method for group in GROUPS if group != "CPO" for method in labels(records, group)]
+    methods = methods if table.of(TASK, BASE) else []
+    safe = "Ours: the benchmark's LBPO breaks the limit in no more epochs than with another setting"
+    made = [_beside(table, method, safe, UNSAFE, table.unsafe, at_most) for method in methods]
+    earns = "Ours: it returns at least as much"
+    made += [_beside(table, method, earns, "return", table.returned, at_least) for method in methods]
     return made + ([_descends(table)] if labels(records, "CPO") else [])
 
 
-def _no_less_safe(table: Seeds, method: str) -> Claim:
-    ours, theirs = table.unsafe(TASK, BASE), table.unsafe(TASK, method)
+def _beside(
+    table: Seeds,
+    method: str,
+    claim: str,
+    name: str,
+    of: Callable[[str, str], Estimate | None],
+    holds: Callable[[Estimate | None, Estimate | None], Verdict],
+) -> Claim:
+    """The benchmark's cell beside that of ``method``, by one metric."""
+    ours, theirs = of(TASK, BASE), of(TASK, method)
     return Claim(
-        "Ours: the benchmark's LBPO breaks the limit in no more epochs than with another setting",
+        claim,
         method,
-        f"{show(UNSAFE, ours)} against {show(UNSAFE, theirs)}",
-        at_most(ours, theirs).among(len(table.of(TASK, name)) for name in (BASE, method)),
-    )
-
-
-def _no_less_return(table: Seeds, method: str) -> Claim:
-    ours, theirs = table.returned(TASK, BASE), table.returned(TASK, method)
-    return Claim(
-        "Ours: it returns at least as much",
-        method,
-        f"{show('return', ours)} against {show('return', theirs)}",
-        at_least(ours, theirs).among(len(table.of(TASK, name)) for name in (BASE, method)),
+        f"{show(name, ours)} against {show(name, theirs)}",
+        holds(ours, theirs).among(len(table.of(TASK, each)) for each in (BASE, method)),
     )
 
 
