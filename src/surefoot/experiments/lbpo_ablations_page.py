@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
+from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_ablations import BASE, DESCENT, EXPERIMENT, TASK
 from surefoot.experiments.lbpo_benchmark import LIMIT, START, TASKS
-from surefoot.experiments.lbpo_benchmark_page import GAP, Seeds
+from surefoot.experiments.lbpo_benchmark_page import GAP, Seeds, over_seeds
 from surefoot.experiments.results import (
     Claim,
     Record,
@@ -76,8 +76,7 @@ def ending(table: Seeds, method: str, name: str) -> Estimate | None:
             values += list(at_the_end(Curve.from_dict(record["curves"][name]).values))
         elif (found := metric(record, name)) is not None:
             values.append(found.estimate)
-    known = np.array([value for value in values if np.isfinite(value)])
-    return bootstrap_iqm(known[:, None]) if len(known) else None
+    return over_seeds(values)
 
 
 # Claims ---------------------------------------------------------------------------------------------

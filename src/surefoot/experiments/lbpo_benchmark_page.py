@@ -51,11 +51,11 @@ class Seeds:
 
     def unsafe(self, task: str, method: str) -> Estimate | None:
         """Share of the epochs whose behaviour policy broke the limit: mean over seeds, and a bootstrap."""
-        return _over([x for r in self.of(task, method) for x in r["per_seed"].get(UNSAFE, [])])
+        return over_seeds([x for r in self.of(task, method) for x in r["per_seed"].get(UNSAFE, [])])
 
     def returned(self, task: str, method: str) -> Estimate | None:
         """Return of the behaviour policies of the last tenth of the run."""
-        return _over([_end(record, "return") for record in self.of(task, method)])
+        return over_seeds([_end(record, "return") for record in self.of(task, method)])
 
     def relative(self, task: str, method: str) -> Estimate | None:
         """The same over the mean of PPO's, not below 0."""
@@ -75,7 +75,8 @@ def _end(record: Record, name: str) -> float:
     return float(value)
 
 
-def _over(values: Sequence[float]) -> Estimate | None:
+def over_seeds(values: Sequence[float]) -> Estimate | None:
+    """Mean over seeds and a bootstrap, of the values that are known."""
     known = np.array([value for value in values if np.isfinite(value)])
     return bootstrap_iqm(known[:, None]) if len(known) else None
 
