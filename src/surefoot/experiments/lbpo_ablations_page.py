@@ -12,7 +12,7 @@ from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_ablations import BASE, DESCENT, EXPERIMENT, TASK
 from surefoot.experiments.lbpo_benchmark import LIMIT, START, TASKS
-from surefoot.experiments.lbpo_benchmark_page import GAP, Seeds, over_seeds
+from surefoot.experiments.lbpo_benchmark_page import GAP, Seeds
 from surefoot.experiments.results import (
     Claim,
     Record,
@@ -22,6 +22,7 @@ from surefoot.experiments.results import (
     below,
     markdown_table,
     metric,
+    over_seeds,
     show,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve, at_the_end

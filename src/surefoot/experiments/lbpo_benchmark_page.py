@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
+from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import figures, pages
 from surefoot.experiments.lbpo_benchmark import EXPERIMENT, LIMIT, METHODS, START, TASKS, setting
 from surefoot.experiments.results import (
@@ -20,6 +20,7 @@ from surefoot.experiments.results import (
     at_most,
     markdown_table,
     metric,
+    over_seeds,
     show,
 )
 from surefoot.experiments.training_metrics import UNSAFE, Curve, at_the_end
@@ -73,12 +74,6 @@ class Seeds:
 def _end(record: Record, name: str) -> float:
     (value,) = at_the_end(Curve.from_dict(record["curves"][name]).values)
     return float(value)
-
-
-def over_seeds(values: Sequence[float]) -> Estimate | None:
-    """Mean over seeds and a bootstrap, of the values that are known."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    return bootstrap_iqm(known[:, None]) if len(known) else None
 
 
 # Claims ---------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from surefoot.evaluation.statistics import Estimate, bootstrap_iqm
+from surefoot.evaluation.statistics import Estimate
 from surefoot.experiments import Cell, Experiment, figures, pages
 from surefoot.experiments.loop_benchmark import EXPERIMENT, METHODS, REFERENCE, TASKS, logged, setting
 from surefoot.experiments.results import (
@@ -21,6 +21,7 @@ from surefoot.experiments.results import (
     at_most,
     below,
     markdown_table,
+    over_seeds,
     written,
 )
 from surefoot.experiments.training_metrics import Curve
@@ -74,7 +75,7 @@ class Runs:
     def mean(self, task: str, method: str, name: str, until: float | None = None) -> Estimate | None:
         """Area under the curve of a metric up to a number of steps, divided by its length."""
         curve = self.curve(task, method, name)
-        return None if curve is None else _over(areas(*curve, until))
+        return None if curve is None else over_seeds(areas(*curve, until))
 
     def learned(self, task: str, method: str, until: float | None = None) -> Estimate | None:
         """The same of the return of the evaluations: the higher, the faster a method learns."""
@@ -83,12 +84,14 @@ class Runs:
     def end(self, task: str, method: str, name: str = "") -> Estimate | None:
         """Return of the last policies, by the episodes after the training."""
         key = name or ended(method)
-        return _over([x for r in self.of(task, method) for x in r["per_seed"].get(key, [])])
+        return over_seeds([x for r in self.of(task, method) for x in r["per_seed"].get(key, [])])
 
     def lately(self, task: str, method: str) -> Estimate | None:
         """Return of the episodes that were learned from, in the last tenth of the training."""
         found = [r for r in self.of(task, method) if "return" in r["curves"]]
-        return _over([x for r in found for x in Curve.from_dict(r["curves"]["return"]).after(r["steps"])])
+        return over_seeds(
+            [x for r in found for x in Curve.from_dict(r["curves"]["return"]).after(r["steps"])]
+        )
 
 
 def areas(steps: np.ndarray, values: np.ndarray, until: float | None = None) -> np.ndarray:
@@ -109,11 +112,6 @@ def evaluated(method: str) -> str:
 def ended(method: str) -> str:
     """The metric of its evaluation after the training: a planner has no noise to leave out."""
     return "greedy_return" if method in ACTORS else "return"
-
-
-def _over(values: Iterable[float]) -> Estimate | None:
-    known = np.array([x for x in values if np.isfinite(x)])
-    return bootstrap_iqm(known[:, None]) if len(known) else None
 
 
 # Claims ---------------------------------------------------------------------------------------------

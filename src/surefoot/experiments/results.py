@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surefoot import __version__
 from surefoot.errors import SurefootError
-from surefoot.evaluation.statistics import RATES, Estimate
+from surefoot.evaluation.statistics import RATES, Estimate, bootstrap_iqm
 from surefoot.training import run
 
 Record = dict[str, Any]
@@ -87,6 +89,12 @@ def metric(record: Record | None, name: str) -> Estimate | None:
         return None
     estimate = Estimate.from_dict(values)
     return estimate if math.isfinite(estimate.estimate) else None
+
+
+def over_seeds(values: Iterable[float]) -> Estimate | None:
+    """Mean over seeds and a bootstrap, of the values that are finite; ``None`` if there are none."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    return bootstrap_iqm(known[:, None]) if len(known) else None
 
 
 # Verdicts -------------------------------------------------------------------------------------------
