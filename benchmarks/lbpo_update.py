@@ -5,6 +5,9 @@ CPO have two hidden layers of 256; their critics, and all networks of PPO-Lagran
 Critics are fitted by 80 steps of Adam on the whole batch; PPO-Lagrangian makes 10 passes in minibatches of
 256 and is not stopped early. Ours is the compiled `update` that an iteration of the learner calls; both sides
 have random numbers of the same kind. All processes take turns on one core. Ratios are of medians.
+`gflop` counts the matrix products that an update cannot do without, `share` is theirs of the core's float32
+peak (the best product of 1024 x 1024 in the same process), and `ratio_at_peak` the ratio to PyTorch if they
+ran at it and all else took no time.
 
 Also: the memory that the compiler sets aside for LBPO's update at several sizes of the batch; with --train,
 whole epochs of LBPO on SafetyPointGoal1-v0, with two ways to fit the critics, beside what the simulator alone
@@ -21,10 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from common import HERE, Worker, cores, finish, machine, one_thread, parser, spread
+from planning import layers, matmul
 from updates import CLOCKS, in_turns
 
 PEER = HERE / ".venv-peer-sac" / "bin" / "python"
 OBS, ACT, LIMIT = 60, 2, 25.0
+ROWS, POLICY = 30_000, (256, 256)
+SOLVES = {"lbpo": 1, "cpo": 2}
+"""Conjugate gradients of 10 products: for the slope of the loss, of CPO for the cost's as well."""
 METHODS = ("lbpo", "cpo", "ppo-lagrangian")
 STEPS = (15_000, 30_000, 60_000)
 """Of the batch, for the memory."""
@@ -54,7 +61,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "benchmark": "lbpo_update",
         "unit": "seconds per update of an epoch",
-        "sizes": {"steps": 30_000, "obs": OBS, "act": ACT, "fit": given.fit, "passes": given.passes},
+        "sizes": {"steps": ROWS, "obs": OBS, "act": ACT, "fit": given.fit, "passes": given.passes},
         "machine": about,
         "widths": {},
     }
@@ -84,6 +91,7 @@ def beside(given: Any, width: int, about: dict[str, Any]) -> dict[str, Any]:
     found = in_turns(workers, given.rounds)
     for worker in workers.values():
         about |= worker.about
+    peak = max(row["gflops"] for row in found.pop("surefoot/peak"))
     result: dict[str, Any] = {"kl": {name: rows[-1]["kl"] for name, rows in found.items()}}
     for clock in CLOCKS:
         table = {name: spread([row[clock] for row in rows]) for name, rows in found.items()}
@@ -93,7 +101,42 @@ def beside(given: Any, width: int, about: dict[str, Any]) -> dict[str, Any]:
             for name in given.methods
             if f"torch/{name}" in table
         }
-    return result
+    arithmetic: dict[str, Any] = {"peak_gflops": round(peak, 1)}
+    for name in given.methods:
+        work = products(name, width, given.fit, given.passes) / 1e9
+        busy = {library: result["processor"].get(f"{library}/{name}") for library in workers}
+        arithmetic[name] = {"gflop": round(work, 1)} | {
+            f"share_{library}": round(work / peak / times["median"], 2) for library, times in busy.items()
+        }
+        if "torch" in busy:
+            arithmetic[name]["ratio_at_peak"] = round(busy["torch"]["median"] * peak / work, 2)
+    return result | {"arithmetic": arithmetic}
+
+
+def products(name: str, width: int, fit: int, passes: int) -> float:
+    """Floating-point operations of the matrix products of regressions, slopes and Fisher products.
+
+    Forwards and, for a slope, backwards to the weights and, but for the first layer, to the inputs. A Fisher
+    product goes forwards and backwards along the linearised network. Line searches are left out.
+    """
+
+    def row(*sizes: int) -> tuple[float, float]:
+        """Of one row: forwards, and its first layer's part."""
+        each = [2.0 * a * b for a, b in layers(*sizes)]
+        return sum(each), each[0]
+
+    def slope(*sizes: int) -> float:
+        whole, first = row(*sizes)
+        return 3 * whole - first
+
+    if name == "ppo-lagrangian":
+        networks = [(OBS, width, width, outputs) for outputs in (ACT, 1, 1)]
+        return passes * ROWS * sum(slope(*sizes) for sizes in networks)
+    inputs = OBS + ACT if name == "lbpo" else OBS
+    whole, first = row(OBS, *POLICY, ACT)
+    fisher = 10 * (4 * whole - 2 * first)
+    regression = 2 * fit * slope(inputs, width, width, 1)
+    return ROWS * (regression + SOLVES[name] * (slope(OBS, *POLICY, ACT) + fisher))
 
 
 def serve(given: Any) -> None:
@@ -107,7 +150,8 @@ def serve(given: Any) -> None:
     }
     if given.worker == "update":
         plays = {name: prepare(name, given) for name in given.methods}
-        does["update"] = lambda: {name: play() for name, play in plays.items()}
+        most = peak()
+        does["update"] = lambda: {"peak": most()} | {name: play() for name, play in plays.items()}
     print("@" + json.dumps({"jax_devices": str(jax.devices())}), flush=True)
     for _ in sys.stdin:
         print("@" + json.dumps(does[given.worker]()), flush=True)
@@ -183,7 +227,7 @@ def prepare(name: str, given: Any) -> Callable[[], dict[str, float]]:
     import jax
 
     learner = settings(name, given.width[0], given.fit, given.passes)
-    update, state, rest = update_of(name, learner, random_batch(30_000))
+    update, state, rest = update_of(name, learner, random_batch(ROWS))
     compiled = update.lower(learner, state, *rest).compile()
 
     def play() -> dict[str, float]:
@@ -193,6 +237,24 @@ def prepare(name: str, given: Any) -> Callable[[], dict[str, float]]:
         jax.block_until_ready(metrics)
         clocks = {"wall": time.perf_counter() - start, "processor": time.process_time() - busy}
         return clocks | {"kl": float(metrics["kl"])}
+
+    return play
+
+
+def peak(times: int = 20) -> Callable[[], dict[str, float]]:
+    """Compiles a product of two square matrices; the value says at what rate it runs at best."""
+    import jax
+
+    work, product = matmul()
+    jax.block_until_ready(product(0))
+
+    def play() -> dict[str, float]:
+        rates = []
+        for i in range(times):
+            busy = time.process_time()
+            jax.block_until_ready(product(i))
+            rates.append(work / (time.process_time() - busy) / 1e9)
+        return {"gflops": max(rates)}
 
     return play
 

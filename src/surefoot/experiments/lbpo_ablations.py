@@ -14,7 +14,7 @@ Four parts, each beside ``LBPO``, the very cell of ``lbpo-benchmark``:
 And CPO that only lowers the cost while the limit is broken, beside the benchmark's CPO.
 
 A discounted budget is about ``(1 - gamma^T) / ((1 - gamma) T)`` of the mixed one, so that its cell has so
-much of beta, and the same price on the cost. One seed at ``laptop``.
+much of beta, and the same price on the cost.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _traced(trace: float) -> dict[str, Any]:
 def cells(scale: str) -> tuple[Cell, ...]:
     """The benchmark's cells first, then the variants."""
     made = []
-    for seed in range(1 if scale == "laptop" else SCALES[scale].seeds):
+    for seed in range(SCALES[scale].seeds):
         made += [lbpo_benchmark.start(scale, TASK, seed), lbpo_benchmark.cell(scale, TASK, seed, BASE)]
         for variant in variants(scale):
             if variant.start:

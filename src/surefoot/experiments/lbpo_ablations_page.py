@@ -165,9 +165,8 @@ def _head(records: Sequence[Record], scale: str, wanted: int) -> str:
         "*Return, cost*: of the behaviour policies of the last tenth of the epochs. *Last policy*: in fresh "
         "episodes without noise.",
         f"Scale: `{scale}`, {len(trained)} of {wanted} cells; "
-        f"{pages.span(len(record['seeds']) for record in trained)} seeds a cell, "
-        f"{pages.span(record['steps'] for record in trained)} steps. **With one seed the order of rows that "
-        "are close to each other says nothing.**",
+        f"{pages.span(record['steps'] for record in trained)} steps. Where there are several seeds a row is "
+        "their mean. **With so few the order of rows that are close to each other says nothing.**",
         records=records,
         scale=scale,
     )
@@ -177,13 +176,13 @@ def _table(table: Seeds, methods: Sequence[str]) -> str:
     rows = []
     for method in methods:
         if not table.of(TASK, method):
-            rows.append((f"`{method}`", *[GAP] * 5))
+            rows.append((f"`{method}`", *[GAP] * 6))
             continue
         unsafe = show(UNSAFE, table.unsafe(TASK, method))
         trained = [_number(ending(table, method, name)) for name in ROWS]
         last = [_number(ending(table, method, name)) for name in GREEDY]
-        rows.append((f"`{method}`", unsafe, *trained, *last))
-    head = ("setting", "unsafe", "return", "cost", "last policy: return", "cost")
+        rows.append((f"`{method}`", str(len(table.of(TASK, method))), unsafe, *trained, *last))
+    head = ("setting", "seeds", "unsafe", "return", "cost", "last policy: return", "cost")
     return markdown_table(head, rows)
 
 
