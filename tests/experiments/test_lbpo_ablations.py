@@ -63,7 +63,8 @@ def test_a_variant_changes_what_it_names_and_nothing_else(scale):
             option, is_there, value = name.partition("=")
             assert not is_there or str(here[option]) == value
         assert (cell.takes["start"]["critics"] is False) == (variant.label == "fresh critics")
-        same = ("environment", "steps", "seeds", "episodes", "training_metrics")
+        assert cell.steps == (20_010_000 if "epochs" in variant.label.split() else found[BASE].steps)
+        same = ("environment", "seeds", "episodes", "training_metrics")
         assert all(getattr(cell, name) == getattr(found[BASE], name) for name in same)
     assert learner(found[DESCENT]).recovery == "descent" != learner(found["CPO"]).recovery
 

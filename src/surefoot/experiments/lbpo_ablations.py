@@ -4,13 +4,14 @@ Source: not in the thesis (Sikchi 2022, chapter 4), which shows beta alone (``lb
 program differ, or leave a choice, these cells say what the choice does, and so which of them may be why our
 numbers are not the thesis' (Tables 4.1 and 4.3: 4 % of the epochs unsafe, a return of 11.1).
 
-Four parts, each beside ``LBPO``, the very cell of ``lbpo-benchmark``:
+Five parts, each beside ``LBPO``, the very cell of ``lbpo-benchmark``:
   learning  exploration noise, targets, when and how long critics are fitted; at ``laptop`` towards the
             program's settings, one by one and all at once (with beta of Table 4.4); at the other scales,
             where the benchmark has these, towards those of ``laptop``
   critics   a small trace, transitions of several epochs, critics of the noise
   step      discounted budget, logarithm in the line search, a larger radius, shorter epochs
   start     fresh critics, a start that costs 15
+  length    at ``laptop``: as many epochs as the thesis has, 667, with both settings; of one seed
 And CPO that only lowers the cost while the limit is broken, beside the benchmark's CPO.
 
 A discounted budget is about ``(1 - gamma^T) / ((1 - gamma) T)`` of the mixed one, so that its cell has so
@@ -57,6 +58,8 @@ class Variant:
     """Whether those of the start are taken over."""
     epochs: int = 1
     """How many times as many epochs the same steps are cut into."""
+    steps: int = 0
+    """How many there are; 0: as many as the benchmark has at that scale."""
 
 
 def variants(scale: str) -> tuple[Variant, ...]:
@@ -84,6 +87,14 @@ def variants(scale: str) -> tuple[Variant, ...]:
         Variant("fresh critics", "start", critics=False),
         Variant(f"a start that costs {DEAR:g}", "start", start={"target_cost": DEAR}),
     ]
+    if scale == "laptop":
+        length = SCALES["paper"].steps["Point"]
+        epochs = f"{length // at.batch} epochs"
+        whole = PROGRAM | {"beta": beta}
+        made += [
+            Variant(epochs, "length", steps=length),
+            Variant(f"program, {epochs}", "length", whole, steps=length),
+        ]
     if scale != "smoke":
         return tuple(made)
     kept = ("exploration", "critic_action", "batch_steps", "fresh")
@@ -109,6 +120,8 @@ def cells(scale: str) -> tuple[Cell, ...]:
     for seed in range(SCALES[scale].seeds):
         made += [lbpo_benchmark.start(scale, TASK, seed), lbpo_benchmark.cell(scale, TASK, seed, BASE)]
         for variant in variants(scale):
+            if variant.steps and seed > 0:
+                continue
             if variant.start:
                 made.append(_start(scale, seed, variant))
             made.append(_cell(scale, seed, variant))
@@ -138,6 +151,7 @@ def _cell(scale: str, seed: int, variant: Variant) -> Cell:
         published={},
         source=_start(scale, seed, variant) if variant.start else usual.source,
         takes={"start": {"critics": variant.critics}},
+        steps=variant.steps or usual.steps,
         log_every=SCALES[scale].batch // variant.epochs,
     )
 

@@ -46,6 +46,11 @@ GROUPS = {
         "epochs for the same steps, each judged by fewer episodes.",
     ),
     "start": ("Start", "*Fresh critics*: only the policy of the start is taken over."),
+    "length": (
+        "Length",
+        "As many epochs as the thesis has, with the benchmark's settings and with those of its program. The "
+        "share of unsafe epochs is of all of them.",
+    ),
     "CPO": (
         "CPO",
         "As its paper has it, and with steps that lower the cost alone while the limit is broken.",
