@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 
 class SurefootError(ValueError):
@@ -40,6 +41,12 @@ def check_room(what: str, needed: float, fix: str) -> None:
     if needed > there:
         needs, has = (f"{size / 2**30:.0f} GiB" for size in (needed, there))
         raise SurefootError(f"{what} needs about {needs}, but this machine has {has}; {fix}.")
+
+
+def check_seed(seed: object) -> None:
+    """Raise :class:`SurefootError` unless ``seed`` is a whole number that every simulator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**31:
+        raise SurefootError(f"Seed {seed!r} is not a whole number from 0 to {2**31 - 1}.")
 
 
 def check_range(

@@ -283,6 +283,7 @@ def test_a_bound_may_be_rounded_over():
         ({"observations": np.zeros(8)}, r"needs observations \[steps, obs\]"),
         ({"actions": np.full(8, 0.5)}, r"not whole numbers; give real actions as \[steps, act\]"),
         ({"actions": np.full(8, np.nan)}, "not whole numbers"),
+        ({"actions": np.arange(8) + 2**32}, r"actions from 4294967296 to .* must be below 2\^31"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(fields, words):

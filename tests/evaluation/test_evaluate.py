@@ -172,6 +172,19 @@ def test_without_costs_it_says_that_violations_cannot_be_measured(tmp_path):
         _ = found.violation_rate
 
 
+def test_episodes_end_at_the_horizon_that_is_asked_for(tmp_path, maze):
+    run = run_of(tmp_path / "cart", sf.make("gymnasium:CartPole-v1", envs=1))
+    found = evaluate(run, episodes=4, horizon=5, out=False)  # a pole needs nine steps to fall
+    assert (found.table.lengths == 5).all() and "after 5 steps" in found.notes[-1]
+    assert (evaluate(run, episodes=4, out=False).table.lengths > 5).all()
+    with pytest.raises(SurefootError, match="horizon = 0"):
+        evaluate(run, horizon=0)
+    with pytest.raises(SurefootError, match="leave out horizon"):
+        evaluate(run, horizon=5, world=sf.make("gymnasium:CartPole-v1", envs=1))
+    with pytest.raises(SurefootError, match="'horizon'"):
+        evaluate(maze[0], horizon=5)
+
+
 def test_collapse_of_one_seed_is_a_warning(monkeypatch):
     """Seed 0 takes both ways, seed 1 only the left one; play is replaced by drawn paths."""
     left = np.array([[100.0, 300.0], [100.0, 200.0], [80.0, 80.0]])
@@ -204,6 +217,8 @@ def test_what_is_missing_or_damaged_is_named(maze, tmp_path):
         evaluate(run, episodes=0)
     with pytest.raises(SurefootError, match="sample"):
         evaluate(run, mode="simple")
+    with pytest.raises(SurefootError, match="Seed 1180591620717411303424 is not"):
+        evaluate(run, seed=2**70)
     with pytest.raises(SurefootError, match="surefoot evaluate"):
         read(tmp_path)
     whole = (run.path / "evaluation.json").read_text()

@@ -326,6 +326,15 @@ def test_an_old_step_form_is_refused() -> None:
         world_of(chain(broken="four"))
 
 
+def test_a_reset_without_a_seed_is_refused() -> None:
+    class Old(Chain):
+        def reset(self) -> Any:  # type: ignore[override]
+            return super().reset(seed=0)
+
+    with pytest.raises(SurefootError, match=r"reset\(\) of .* takes no seed; give it the form of Gymnasium"):
+        world_of(Old)
+
+
 def test_success_by_key_or_function() -> None:
     _, batch = world_of(chain(length=4), success="solved").collect(ONE, Steps(12), KEY)
     assert not batch.success.any()

@@ -121,6 +121,22 @@ def test_a_factory_inside_a_class_is_found_again() -> None:
     assert worlds.from_description(worlds.describe(world)).task.observation == world.task.observation
 
 
+def test_what_a_factory_needs_is_named() -> None:
+    def sized(size: int, *, wind: float, name: str = "") -> gymnasium.Env:
+        assert (size, wind, name) == (3, 0.5, "")
+        return pole()
+
+    with pytest.raises(SurefootError, match=r"needs size, wind: give a value as an option"):
+        sf.make(sized, envs=2)
+    assert sf.make(sized, envs=2, size=3, wind=0.5).task.observation.size == 4
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**70])
+def test_a_seed_that_cannot_be_used_is_refused(seed) -> None:
+    with pytest.raises(SurefootError, match=f"Seed {seed}"):
+        sf.make("MarbleMaze-v0", seed=seed)
+
+
 def test_a_function_without_a_name_leaves_no_id() -> None:
     unnamed = sf.make("gymnasium:CartPole-v1", envs=2, cost=lambda o, a, n, i: 0.0)
     assert worlds.describe(unnamed)["id"] is None

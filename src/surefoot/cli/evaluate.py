@@ -31,6 +31,9 @@ class Options:
     run if not given."""
     tail: float = 0.1
     """Share of the episodes, the worst ones, whose mean cost is shown as cvar."""
+    horizon: int | None = None
+    """End episodes after so many steps, where the environment has Gymnasium's form; as in the training
+    if not given."""
     actor: bool = False
     """Of an algorithm that plans (loop), play the exported actor alone, which is quick."""
 
@@ -60,6 +63,7 @@ def main(argv: list[str]) -> int:
             cost_limits=options.cost_limits,
             tail=options.tail,
             actor=options.actor,
+            horizon=options.horizon,
         )
         print(f"{table(found)}\n\nWritten: {run.path / 'evaluation.json'}\n")
     print(f"Next: surefoot compare {shlex.join(str(run.path) for run in runs)}")

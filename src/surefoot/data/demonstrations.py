@@ -73,6 +73,11 @@ class Demonstrations:
                 f"{self._label} has actions [steps] that are not whole numbers; "
                 "give real actions as [steps, act], actions[:, None] here."
             )
+        if actions.ndim == 1 and actions.size and max(abs(int(actions.min())), int(actions.max())) >= 2**31:
+            raise SurefootError(
+                f"{self._label} has actions from {actions.min()} to {actions.max()}; the number of an action "
+                "must be below 2^31."
+            )
         types = {"actions": action_type, "terminations": np.bool_, "truncations": np.bool_}
         types["lengths"] = np.int64
         for key in _ARRAYS:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from surefoot.envs import marble_maze_board as geometry
-from surefoot.errors import SurefootError, check_range, unknown
+from surefoot.errors import SurefootError, check_range, check_seed, unknown
 from surefoot.evaluation import episodes as tables_of
 from surefoot.evaluation.episodes import EpisodeTable, summarise
 from surefoot.evaluation.safety import ENOUGH, Evidence, evidence, limits_of, while_training
@@ -118,6 +118,7 @@ def evaluate(
     cost_limits: Sequence[float] | None = None,
     tail: float = DEFAULT_TAIL,
     actor: bool = False,
+    horizon: int | None = None,
 ) -> Evaluation:
     """Plays the policies of a run and returns estimates with intervals.
 
@@ -134,14 +135,19 @@ def evaluate(
     A learner that acts by planning is played as a planner, from the newest checkpoint, which takes a planning
     call a step: ask for few episodes. ``actor`` plays what is exported of it instead.
 
+    ``horizon`` ends episodes after so many steps, in an environment of Gymnasium's form; left out, that of
+    the training holds.
+
     Raises :class:`SurefootError` for fewer than one episode, an unknown mode, ``greedy`` asked of a
-    planner, a run without exported policies, policies or limits that do not fit the world, and a world
-    that cannot be made again.
+    planner, a run without exported policies, policies or limits that do not fit the world, a world
+    that cannot be made again, and a horizon for a world that is given or that takes none.
     """
     from surefoot import worlds
     from surefoot.training import enable_compilation_cache
 
-    _check(episodes, mode, tail)
+    _check(episodes, mode, tail, seed)
+    if horizon is not None and world is not None:
+        raise SurefootError("The world that is given has a horizon of its own; leave out horizon.")
     run = run if isinstance(run, Run) else Run(run)
     if mode == "greedy" and not actor and _plans(run):
         raise SurefootError(
@@ -154,7 +160,8 @@ def evaluate(
         )
     enable_compilation_cache()
     if world is None:
-        world = worlds.from_description(run.config["world"])
+        changes = {} if horizon is None else {"horizon": horizon}
+        world = worlds.from_description(run.config["world"], **changes)
     task = world.task
     options = run.config["learner"].get("options") or {}
     limits = limits_of(task.constraints, task.limits, options, cost_limits)
@@ -187,6 +194,7 @@ def evaluate(
         notes=(
             *_of_planning(run, actor),
             *notes,
+            *([] if horizon is None else [f"episodes end after {horizon} steps at the latest (--horizon)."]),
             *_of_limits(task.constraints, limits),
             *_of_few(episodes, limits),
             *_of_rows(run, trained),
@@ -219,13 +227,14 @@ def evaluate_policy(
     Otherwise like :func:`evaluate`; nothing is written. Raises :class:`SurefootError` for fewer than one
     episode, an unknown mode, and ``greedy`` asked of a policy without ``mode()``.
     """
-    _check(episodes, mode, tail)
+    _check(episodes, mode, tail, seed)
     mode = chosen_mode(mode, world.task)
     return _measure(world, policies, episodes=episodes, mode=mode, seed=seed, tail=tail)[0]
 
 
-def _check(episodes: int, mode: str, tail: float) -> None:
+def _check(episodes: int, mode: str, tail: float, seed: int) -> None:
     check_range("episodes", episodes, low=1)
+    check_seed(seed)
     check_range("tail", tail, low=0, high=1, open_low=True)
     if mode not in MODES:
         raise unknown("mode", mode, MODES)

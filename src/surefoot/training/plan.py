@@ -15,7 +15,7 @@ import numpy as np
 from surefoot.algorithms import name_of
 from surefoot.data import demonstrations as sets
 from surefoot.data.demonstrations import Demonstrations
-from surefoot.errors import SurefootError, check_range
+from surefoot.errors import SurefootError, check_range, check_seed
 from surefoot.training.reward_io import load_reward
 from surefoot.training.run import Run, atomic_write, learner_from, options_of
 from surefoot.worlds import describe, from_description
@@ -125,8 +125,7 @@ def checked_seeds(seeds: Iterable[int] | int) -> tuple[int, ...]:
     if not seeds:
         raise SurefootError("seeds is empty; give at least one, such as seeds=(0,).")
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**31:
-            raise SurefootError(f"Seed {seed!r} is not a whole number from 0 to {2**31 - 1}.")
+        check_seed(seed)
     if len(set(seeds)) < len(seeds):
         raise SurefootError(f"seeds = {seeds} names a seed twice; each must be different.")
     return tuple(int(seed) for seed in seeds)

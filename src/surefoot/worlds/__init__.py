@@ -24,7 +24,7 @@ from surefoot.envs import (
     register_envs,
     vector,
 )
-from surefoot.errors import SurefootError, unknown
+from surefoot.errors import SurefootError, check_seed, unknown
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
@@ -73,6 +73,7 @@ def make(
     """
     import jax
 
+    check_seed(seed)
     key = jax.random.key(seed)
     if isinstance(options.get("constraints"), str):
         raise SurefootError(f"constraints = '{options['constraints']}': give a tuple of names.")
@@ -304,6 +305,11 @@ def _make_gymnasium(name: str, options: dict[str, Any]) -> Any:
 
 def _python_factory(made: Callable[..., Any], options: dict[str, Any]) -> Callable[[], Any]:
     theirs = _env_options(options)
+    if lacking := [name for name in _needed(made) if name not in theirs]:
+        raise SurefootError(
+            f"{_path_of(made) or repr(made)} needs {', '.join(lacking)}: give a value as an option, "
+            "--option NAME=VALUE or make(..., NAME=VALUE)."
+        )
 
     def factory() -> Any:
         try:
@@ -314,6 +320,18 @@ def _python_factory(made: Callable[..., Any], options: dict[str, Any]) -> Callab
             raise _option_error(_path_of(made) or repr(made), theirs, error) from error
 
     return factory
+
+
+def _needed(made: Callable[..., Any]) -> list[str]:
+    """Names of the arguments that it cannot do without; none where it does not say."""
+    import inspect
+
+    try:
+        taken = inspect.signature(made).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in taken if p.kind in named and p.default is p.empty]
 
 
 def _option_error(name: str, options: dict[str, Any], error: TypeError) -> Exception:

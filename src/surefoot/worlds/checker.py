@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from surefoot.data.trajectories import Trajectories
-from surefoot.errors import SurefootError
+from surefoot.errors import SurefootError, check_seed
 from surefoot.task import Box, Task
 from surefoot.worlds.world import Steps
 
@@ -85,6 +85,7 @@ def check_world(world: Any, *, steps: int = 200, seed: int = 0) -> Report:
 
 
 def _play(world: Any, steps: int, seed: int) -> Trajectories:
+    check_seed(seed)
     play = eqx.filter_jit(_collect) if world.compiled else _collect
     return jax.tree.map(np.asarray, play(world, steps, jax.random.key(seed)))
 

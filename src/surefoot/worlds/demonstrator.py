@@ -11,7 +11,7 @@ import numpy as np
 
 from surefoot.data.demonstrations import Demonstrations, spaces_of
 from surefoot.data.trajectories import Trajectories
-from surefoot.errors import SurefootError, check_range
+from surefoot.errors import SurefootError, check_range, check_seed
 from surefoot.task import Box, Task
 from surefoot.worlds.world import Acts, Episodes
 
@@ -27,6 +27,7 @@ def play_demonstrations(
 ) -> Demonstrations:
     """See :func:`surefoot.worlds.demonstrate`."""
     check_range("episodes", episodes, low=1)
+    check_seed(seed)
     if not hasattr(controller, "act"):
         raise SurefootError(f"The controller {controller!r} has no act(observation, key); give it one.")
     batch = _as_applied(_play(world, controller, episodes, seed), world.task)

@@ -336,7 +336,15 @@ def _count(found: Any) -> int:
 
 def _probe(env: gymnasium.Env, name: str, function: CostFunction | None) -> tuple[Any, bool]:
     """The first cost that is reported, and whether success is."""
-    answer = env.reset(seed=0)
+    try:
+        answer = env.reset(seed=0)
+    except TypeError as error:
+        if "argument 'seed'" not in str(error):
+            raise
+        raise SurefootError(
+            f"reset() of '{name}' takes no seed; give it the form of Gymnasium, reset(*, seed=None, "
+            "options=None), and let it return (observation, info)."
+        ) from error
     raw = answer[0] if isinstance(answer, tuple) else answer
     env.action_space.seed(0)
     found, success_seen = None, False
