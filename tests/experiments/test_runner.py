@@ -198,12 +198,27 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopping_the_runner_saves_its_cells(program, make, how):
+def in_background():
+    """As a shell's script starts what stands before an ``&``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("how", "before"),
+    [
+        (signal.SIGINT, None),
+        (signal.SIGTERM, None),
+        (signal.SIGKILL, None),
+        (signal.SIGTERM, in_background),
+        (signal.SIGKILL, in_background),
+    ],
+)
+def test_stopping_the_runner_saves_its_cells(program, make, how, before):
     driver = Path("driver.py")
     driver.write_text(DRIVER)
     variables = {**os.environ, **pools.environment(1)}
-    with subprocess.Popen([sys.executable, str(driver), str(program)], env=variables) as process:
+    command = [sys.executable, str(driver), str(program)]
+    with subprocess.Popen(command, env=variables, preexec_fn=before) as process:
         try:
             wait_for((RUNS / "s/slow/metrics.csv").exists)
             process.send_signal(how)
@@ -216,6 +231,21 @@ def test_stopping_the_runner_saves_its_cells(program, make, how):
         pass
     outcome = run(make(slow={"slow": 1}), "smoke", progress=False)
     assert outcome.done == ("s/slow",) and tries("slow") == ["usable=False", "usable=True"]
+
+
+def test_an_impatient_user_leaves_no_cell_behind():
+    """A second Ctrl-C while cells are saving ends them at once."""
+
+    class Saving(subprocess.Popen):
+        def wait(self, timeout=None):
+            if timeout:
+                raise KeyboardInterrupt
+            return super().wait()
+
+    cells = [Saving([sys.executable, "-c", "import time; time.sleep(100)"]) for _ in range(2)]
+    with pytest.raises(KeyboardInterrupt):
+        pools.end(cells)
+    assert [cell.returncode for cell in cells] == [-signal.SIGKILL] * 2
 
 
 def test_a_cell_is_never_run_twice_at_a_time(tmp_path):

@@ -17,6 +17,7 @@ import tarfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,17 +142,20 @@ def result_of(process: subprocess.Popen, place: Place) -> Result:
 
 
 def end(processes: list[subprocess.Popen]) -> None:
-    """Asks processes to save and stop, waits, and kills those that do not."""
+    """Asks processes to save and stop, waits, and kills those that do not, or all if it is interrupted."""
     for process in processes:
         if process.stdin:
             process.stdin.close()
     deadline = time.monotonic() + GRACE
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
 
 class Processes:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -283,14 +284,21 @@ def _stay_on(cores: str) -> None:
 
 
 def _stop_when_left_alone() -> None:
-    """Interrupts the main thread when standard input closes: asked to stop, or the starter is gone."""
+    """Interrupts the main thread when standard input closes: asked to stop, or the starter is gone.
+
+    As SIGTERM would, and not Ctrl-C: what a script starts in the background ignores that one.
+    """
     import _thread
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
 
     def watch() -> None:
         while os.read(0, 1024):
             pass
-        _thread.interrupt_main()
+        _thread.interrupt_main(signal.SIGTERM)
 
+    signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=watch, daemon=True).start()
 
 
