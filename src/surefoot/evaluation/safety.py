@@ -186,19 +186,20 @@ def while_training(
     """How safe a training was itself, from the columns of its ``metrics.csv``; see ``episodes.DEFINITIONS``.
 
     ``training_unsafe_epochs`` is the share of rows in which a mean cost of an episode was above its limit.
-    Where a row stands for several iterations and ``exact`` says that the limits are those of the run, the
-    learner's own column ``unsafe`` is taken instead, which counts each. ``training_excess/NAME`` is the area
-    between the curve of the cost and the limit, where above it, divided by the steps. Nothing if no cost
-    was logged.
+    Where ``exact`` says that the limits are those of the run, the learner's own column ``unsafe`` is taken
+    instead: it counts each iteration of a row that stands for several, and knows whether a limit of 0 is
+    meant. ``training_excess/NAME`` is the area between the curve of the cost and the limit, where above it,
+    divided by the steps. Nothing if no cost was logged.
     """
-    named = [(name, limit) for name, limit in zip(constraints, limits, strict=True) if limit > 0]
+    own = exact and "unsafe" in columns
+    named = [(name, limit) for name, limit in zip(constraints, limits, strict=True) if limit > 0 or own]
     if not named or any(f"cost/{name}" not in columns for name, _ in named):
         return {}
     paid = np.stack([columns[f"cost/{name}"] for name, _ in named])
     over = np.maximum(paid - np.array([limit for _, limit in named])[:, None], 0.0)
     known = np.isfinite(paid).all(axis=0)  # NaN: no episode ended in that row
     unsafe = np.any(over > 0, axis=0).astype(float)
-    if exact and len(named) == len(constraints) and "unsafe" in columns:
+    if own:
         unsafe, known = columns["unsafe"], known & np.isfinite(columns["unsafe"])
     rows = [known & (columns["seed"] == seed) for seed in np.unique(columns["seed"])]
     rows = [row for row in rows if row.any()]

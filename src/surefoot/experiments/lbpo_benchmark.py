@@ -5,8 +5,8 @@ the share of the epochs whose behaviour policy, exploration noise included, has 
 return is the mean over the last tenth of the epochs, and its share of our own PPO's.
 
 A cell ``TASK-seed0/METHOD`` starts from ``TASK-seed0/safe-start``: a policy that was trained on the cost
-alone until an episode costs 5 (Point, Car) or 1 (Doggo), which matches the published starts, and its
-critics. PPO knows no cost and starts from scratch.
+alone until an episode costs 5 (Point, Car) or 1 (Doggo), which matches the published starts, or its steps
+are up (on PointGoal2), and its critics. PPO knows no cost and starts from scratch.
 
 Settings are those of the thesis' program (``lbpo.py`` and its relatives have them as defaults). Where we
 differ, or the thesis is silent:

@@ -172,7 +172,7 @@ def write(records: Sequence[Record], scale: str, folder: str | Path, runs: str |
         pages.shown(drawn, FIGURES, "tradeoff"),
         "## Where they start\n\nThe shared start of a task and seed: cost of the last tenth of its epochs, "
         "and of the start itself in fresh episodes. Training stopped when a cost was low, so the first is "
-        "rather too low. PPO starts from scratch.",
+        f"rather too low. {_missed(records)}PPO starts from scratch.",
         _starts(table, tasks),
         "## Learning curves" if len(drawn) > 1 else "",
         *(pages.image(drawn[task], CURVES.format(task=task)) for task in tasks if task in drawn),
@@ -201,6 +201,13 @@ def _head(records: Sequence[Record], scale: str) -> str:
         records=records,
         scale=scale,
     )
+
+
+def _missed(records: Sequence[Record]) -> str:
+    """Which starts never came to the cost that they were meant to have."""
+    starts = [record for record in records if record["group"] == START]
+    missed = [r["setting"] for r in starts if any(text.startswith("target:") for text in r["warnings"])]
+    return f"**Not at their target after all of their steps: {', '.join(missed)}.** " if missed else ""
 
 
 def _own_settings(records: Sequence[Record]) -> str:

@@ -87,12 +87,14 @@ def conjugate_gradient(
 ) -> Vector:
     """x with ``product(x) = right`` for a positive definite product, starting at 0.
 
-    Ends after ``iterations``, or when the residual's squared length is below ``tolerance``.
+    Ends after ``iterations``, or when the residual's squared length is below ``tolerance`` times that of
+    ``right``.
     """
+    enough = tolerance * (right @ right)
 
     def more(carry: tuple[Array, ...]) -> Array:
         _, _, _, length, done = carry
-        return (done < iterations) & (length > tolerance)
+        return (done < iterations) & (length > enough)
 
     def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, residual, direction, length, done = carry
@@ -109,8 +111,10 @@ def conjugate_gradient(
 def steepest_step(product: Product, gradient: Vector, radius: float, *, iterations: int = 10) -> Vector:
     """argmin g.x subject to x.Fx / 2 <= radius: x = -sqrt(2 radius / (v.Fv)) v with v = F^-1 g.
 
-    Zero if the gradient is.
+    Zero if the gradient is; else the same whatever its length, as a reward's unit should not matter.
     """
+    steepness = jnp.linalg.norm(gradient)
+    gradient = gradient / jnp.where(steepness > 0, steepness, 1.0)
     direction = conjugate_gradient(product, gradient, iterations=iterations)
     length = direction @ product(direction)
     return jnp.where(length > TINY, -jnp.sqrt(2 * radius / jnp.maximum(length, TINY)), 0.0) * direction

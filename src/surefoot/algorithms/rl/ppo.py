@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from surefoot.algorithms.learner import Metrics
 from surefoot.data.trajectories import Trajectories, episode_metrics, flat
-from surefoot.errors import SurefootError, check_range
+from surefoot.errors import SurefootError, check_range, check_room
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
 from surefoot.numerics.returns import generalised_advantage
@@ -108,6 +108,8 @@ class Ppo(eqx.Module):
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
         """Fresh networks; demonstrations are ignored."""
+        floats = 2 * task.observation.size + getattr(task.action, "size", 1) + 8
+        check_room(f"batch_steps = {self.batch_steps}", 4.0 * floats * self.batch_steps, "take fewer steps")
         key_policy, key_value = jax.random.split(key)
         networks = Networks(
             create_policy(task, self.hidden, key_policy, initial_std=self.initial_std),

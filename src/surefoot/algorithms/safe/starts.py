@@ -27,9 +27,14 @@ def started_policy(mine: BoundedGaussianPolicy, given: Any) -> BoundedGaussianPo
 
 
 def started_critics(mine: Critics, given: Any) -> Critics:
-    """``given``, if the start holds critics of the same sizes, else ``mine``."""
-    if not isinstance(given, Critics) or len(given.costs) != len(mine.costs):
+    """``given``, if the start holds such critics, else ``mine``; raises if they are of other sizes."""
+    if not isinstance(given, Critics):
         return mine
+    if len(given.costs) != len(mine.costs):
+        raise SurefootError(
+            f"The start's critics know {len(given.costs)} costs, but this task has {len(mine.costs)}; make a "
+            "safe start with the same constraints, or take its policy alone (--from RUN/policy)."
+        )
     if mine.form != given.form:
         raise SurefootError(
             f"The start's critics take actions as '{given.form}', the settings ask for '{mine.form}'; give "
