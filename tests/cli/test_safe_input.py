@@ -93,6 +93,7 @@ def test_environments_that_do_not_fit(surefoot):
     many = ("--batch-steps", "10000000000", "--steps", "10000000000")
     refused(surefoot("train", "lbpo", *WALK, *many), "GiB", "take fewer steps")
     refused(surefoot("train", "ppo-lagrangian", *WALK[:2], *many), "GiB", "take fewer steps")
+    refused(surefoot("train", "ppo", *WALK[:2], *many), "GiB", "take fewer steps")
 
 
 def test_a_safe_start_of_another_size_and_limits_of_an_evaluation(surefoot):
