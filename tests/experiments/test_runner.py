@@ -187,7 +187,9 @@ def test_mistakes_are_found_before_anything_starts(program, make, change):
 
 
 DRIVER = """
-import sys
+import signal, sys
+if sys.argv[2] == "background":  # as a shell's script starts what stands before an ``&``
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 from surefoot.experiments import Cell, Experiment, pools, runner
 pools.PROGRAM = (sys.argv[1],)
 cells = (Cell("slow", "discrete-sac", "s", options={"slow": 1}, steps=100, episodes=10),)
@@ -198,27 +200,22 @@ except KeyboardInterrupt:
 """
 
 
-def in_background():
-    """As a shell's script starts what stands before an ``&``."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @pytest.mark.parametrize(
-    ("how", "before"),
+    ("how", "where"),
     [
-        (signal.SIGINT, None),
-        (signal.SIGTERM, None),
-        (signal.SIGKILL, None),
-        (signal.SIGTERM, in_background),
-        (signal.SIGKILL, in_background),
+        (signal.SIGINT, "foreground"),
+        (signal.SIGTERM, "foreground"),
+        (signal.SIGKILL, "foreground"),
+        (signal.SIGTERM, "background"),
+        (signal.SIGKILL, "background"),
     ],
 )
-def test_stopping_the_runner_saves_its_cells(program, make, how, before):
+def test_stopping_the_runner_saves_its_cells(program, make, how, where):
     driver = Path("driver.py")
     driver.write_text(DRIVER)
     variables = {**os.environ, **pools.environment(1)}
-    command = [sys.executable, str(driver), str(program)]
-    with subprocess.Popen(command, env=variables, preexec_fn=before) as process:
+    command = [sys.executable, str(driver), str(program), where]
+    with subprocess.Popen(command, env=variables) as process:
         try:
             wait_for((RUNS / "s/slow/metrics.csv").exists)
             process.send_signal(how)

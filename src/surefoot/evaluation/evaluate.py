@@ -194,7 +194,11 @@ def evaluate(
         notes=(
             *_of_planning(run, actor),
             *notes,
-            *([] if horizon is None else [f"episodes end after {horizon} steps at the latest (--horizon)."]),
+            *(
+                []
+                if horizon is None
+                else [f"episodes end after {horizon} steps at the latest (--horizon), and so do their costs."]
+            ),
             *_of_limits(task.constraints, limits),
             *_of_few(episodes, limits),
             *_of_rows(run, trained),
