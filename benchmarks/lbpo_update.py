@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from common import HERE, Worker, cores, finish, machine, one_thread, parser, spread
-from planning import layers, matmul
+from planning import layers, matmul, timed
 from updates import CLOCKS, in_turns
 
 PEER = HERE / ".venv-peer-sac" / "bin" / "python"
@@ -243,20 +243,9 @@ def prepare(name: str, given: Any) -> Callable[[], dict[str, float]]:
 
 def peak(times: int = 20) -> Callable[[], dict[str, float]]:
     """Compiles a product of two square matrices; the value says at what rate it runs at best."""
-    import jax
-
     work, product = matmul()
-    jax.block_until_ready(product(0))
-
-    def play() -> dict[str, float]:
-        rates = []
-        for i in range(times):
-            busy = time.process_time()
-            jax.block_until_ready(product(i))
-            rates.append(work / (time.process_time() - busy) / 1e9)
-        return {"gflops": max(rates)}
-
-    return play
+    timed(product, 0)
+    return lambda: {"gflops": max(work / timed(product, i) / 1e9 for i in range(times))}
 
 
 def memory(width: int, fit: int) -> dict[str, float]:

@@ -194,11 +194,7 @@ def evaluate(
         notes=(
             *_of_planning(run, actor),
             *notes,
-            *(
-                []
-                if horizon is None
-                else [f"episodes end after {horizon} steps at the latest (--horizon), and so do their costs."]
-            ),
+            *_of_horizon(horizon),
             *_of_limits(task.constraints, limits),
             *_of_few(episodes, limits),
             *_of_rows(run, trained),
@@ -261,6 +257,13 @@ def _of_limits(constraints: Sequence[str], limits: Sequence[float]) -> list[str]
         f"the limit of the {named} is 0 or unknown, and no number of episodes can show that an expected "
         "cost is 0; give a limit above 0 with --cost-limits (cost of an episode)."
     ]
+
+
+def _of_horizon(horizon: int | None) -> list[str]:
+    """What is said of episodes that the evaluation itself cuts."""
+    if horizon is None:
+        return []
+    return [f"episodes end after {horizon} steps at the latest (--horizon), and so do their costs."]
 
 
 def _of_few(episodes: int, limits: Sequence[float]) -> list[str]:

@@ -65,9 +65,9 @@ class Variant:
 def variants(scale: str) -> tuple[Variant, ...]:
     """In the order of the page."""
     at = SCALES[scale]
-    beta = lbpo_benchmark.TASKS[TASK].beta
+    program = PROGRAM | {"beta": lbpo_benchmark.TASKS[TASK].beta}
     if at.options.get("lbpo"):
-        made = _one_by_one(PROGRAM) + [Variant("program", "learning", PROGRAM | {"beta": beta})]
+        made = _one_by_one(PROGRAM) + [Variant("program", "learning", program)]
     else:
         made = _one_by_one(QUICK) + [Variant("laptop", "learning", QUICK)]
     short = at.batch // 3 // at.horizon * at.horizon
@@ -90,10 +90,9 @@ def variants(scale: str) -> tuple[Variant, ...]:
     if scale == "laptop":
         length = SCALES["paper"].steps["Point"]
         epochs = f"{length // at.batch} epochs"
-        whole = PROGRAM | {"beta": beta}
         made += [
             Variant(epochs, "length", steps=length),
-            Variant(f"program, {epochs}", "length", whole, steps=length),
+            Variant(f"program, {epochs}", "length", program, steps=length),
         ]
     if scale != "smoke":
         return tuple(made)

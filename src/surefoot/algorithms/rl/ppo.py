@@ -27,8 +27,9 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from surefoot.algorithms.learner import Metrics
+from surefoot.algorithms.safe.episodes import check_memory
 from surefoot.data.trajectories import Trajectories, episode_metrics, flat
-from surefoot.errors import SurefootError, check_range, check_room
+from surefoot.errors import SurefootError, check_range
 from surefoot.networks.mlp import Mlp
 from surefoot.networks.policies import BoundedGaussianPolicy, CategoricalPolicy, GaussianPolicy
 from surefoot.numerics.returns import generalised_advantage
@@ -108,8 +109,7 @@ class Ppo(eqx.Module):
 
     def init(self, task: Task, key: PRNGKeyArray, *, demonstrations: Any = None) -> State:
         """Fresh networks; demonstrations are ignored."""
-        floats = 2 * task.observation.size + getattr(task.action, "size", 1) + 8
-        check_room(f"batch_steps = {self.batch_steps}", 4.0 * floats * self.batch_steps, "take fewer steps")
+        check_memory(task, self.batch_steps, ())
         key_policy, key_value = jax.random.split(key)
         networks = Networks(
             create_policy(task, self.hidden, key_policy, initial_std=self.initial_std),
